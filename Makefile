@@ -1,0 +1,54 @@
+# `make` alone lists the targets. PYTHON selects the interpreter; each one has its own virtual environment.
+PYTHON ?= python3
+ifeq ($(PYTHON),python3)
+VENV ?= .venv
+else
+VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print(sys.implementation.cache_tag + sys.abiflags)')
+endif
+EXTRA ?= dev
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml setup.py $(wildcard src/fastdag/*.pyx src/fastdag/*.pxd)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint types pytest bench profile clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: $(VENV)/.built  ## build, and take two real graphs through a Manager from several threads
+	$(BIN)/python -m profiles.stress
+
+test: lint types pytest  ## everything that has to pass: lint, types, tests
+
+lint: $(VENV)/.built  ## ruff
+	$(BIN)/ruff check
+
+types: $(VENV)/.built  ## mypy --strict, and the core's stub against the core
+	$(BIN)/mypy
+	$(BIN)/mypy benchmarks profiles $(wildcard tests/typing)
+	$(BIN)/python -m mypy.stubtest fastdag._core --mypy-config-file pyproject.toml
+
+pytest: $(VENV)/.built  ## the tests alone
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.built  ## the marks, measured beside the peers
+	$(BIN)/python -m benchmarks.marks
+
+profile: $(VENV)/.built  ## a flame graph of the stress run, in profiles/out/
+	mkdir -p profiles/out
+	$(BIN)/py-spy record --native --format flamegraph --output profiles/out/stress.svg -- $(BIN)/python -m profiles.stress
+
+clean:  ## remove what was built, the virtual environments too
+	rm -rf build dist .venv .venv-* src/*.egg-info src/fastdag/*.so profiles/out
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find benchmarks profiles src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Without isolation pip builds with the Cython that the environment has, and the log shows the compiler's warnings.
+$(VENV)/.built: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'Cython>=3.1'
+	$(BIN)/python -m pip install --verbose --disable-pip-version-check --no-build-isolation --editable '.[$(EXTRA)]' \
+	    > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@grep '[wW]arning:' $(VENV)/build.log | grep -v 'no previously-included' || true
+	touch $@

@@ -1,0 +1,70 @@
+"""The compiled core and its build switches; everything else is in pyproject.toml.
+
+Switches, from the environment: FASTDAG_DEBUG=1 (assertions), FASTDAG_SANITIZE=address|thread, FASTDAG_ANNOTATE=1
+(an HTML page beside the generated C++) and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock counted).
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+
+def switch(name: str) -> bool:
+    value = os.environ.get(name, "0")
+    if value not in ("", "0", "1"):
+        raise SystemExit(f"{name} must be 0 or 1, not {value!r}")
+    return value == "1"
+
+
+debug = switch("FASTDAG_DEBUG")
+profile = switch("FASTDAG_PROFILE")
+sanitize = os.environ.get("FASTDAG_SANITIZE", "")
+if sanitize not in ("", "address", "thread"):
+    raise SystemExit(f"FASTDAG_SANITIZE must be address or thread, not {sanitize!r}")
+
+compile_args = ["-std=c++20", "-O1" if debug else "-O2", "-Wall", "-Wextra"]  # C++20: waiting on atomics
+link_args = []
+macros = []
+if debug:
+    macros.append(("FASTDAG_DEBUG", "1"))
+if profile:
+    macros.append(("FASTDAG_PROFILE", "1"))
+if debug or profile or sanitize:
+    compile_args += ["-g", "-fno-omit-frame-pointer"]
+if sanitize:
+    compile_args.append(f"-fsanitize={sanitize}")
+    link_args.append(f"-fsanitize={sanitize}")
+
+core = Extension(
+    "fastdag._core",
+    sources=["src/fastdag/_core.pyx"],
+    depends=sorted(str(header) for header in Path("src/fastdag").glob("_*.pxd")),
+    language="c++",
+    define_macros=macros,
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+)
+
+setup(
+    ext_modules=cythonize(
+        [core],
+        include_path=["src"],
+        build_dir="build/cython-profile" if profile else "build/cython",
+        annotate=switch("FASTDAG_ANNOTATE"),
+        emit_linenums=profile,
+        compiler_directives={
+            "language_level": 3,
+            "freethreading_compatible": True,
+            "binding": True,
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "embedsignature": False,  # the docstrings carry the signatures, the stub their types
+        },
+    ),
+    # Always compile: neither the switches nor another interpreter's headers show in a time stamp.
+    options={"build_ext": {"force": True}},
+)

@@ -1,0 +1,2176 @@
+"""The compiled core of fastdag: `Graph`, `StatusGraph` for the Manager, `Sorter` for `TopologicalSorter`.
+
+This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
+must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
+headers beside it, each of which uses only those before it: types, atomics, locks, storage, adjacency, order,
+search, log, readiness, edges, bulk, walk; and names and drain, which stand alone.
+
+Guarantees
+- Every operation first tries with the interpreter held and without waiting; only when a core lock is not free at once is
+  it called again without the interpreter. No Python object is touched while a core lock is held.
+- Every operation happens, or leaves the graph as it was.
+- A read of names is one moment of the edges: ids are copied under the vertex lock; when ids were given back for use
+  meanwhile the read is made again under a pin, which keeps them from being used again.
+"""
+
+import copyreg
+from array import array as _array
+from types import GenericAlias
+
+cimport cython
+from cpython cimport array
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_Keys, PyDict_SetDefault, PyDict_Values
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsLong
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+from libcpp.vector cimport vector
+
+from fastdag._adjacency cimport list_find_locked
+from fastdag._atomics cimport acquire, release, seq_cst
+from fastdag._bulk cimport Batch, bulk_add, edges_in
+from fastdag._check cimport core_check
+from fastdag._drain cimport (
+    DRAIN_ABSENT, DRAIN_DONE, DRAIN_MOST, DRAIN_OUT, Drain, DrainEdge,
+    drain_add, drain_find_cycle, drain_finish, drain_free, drain_grow, drain_prepare, drain_queue,
+)
+from fastdag._edges cimport Core, Rules, edge_add, edge_remove, vertex_remove
+from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
+from fastdag._log cimport Entry, log_switch, log_take, log_watch_more
+from fastdag._names cimport (
+    SHARDS, Shard, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_mix, shard_drop, shard_find,
+    shard_of, shard_put, shard_reserve,
+)
+from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
+from fastdag._search cimport search_free
+from fastdag._storage cimport (
+    STRIPES, EdgeList, Stripe, Vertex, alive, list_labels, list_words, store_free, vertex_at, vertex_lock, vertex_unlock,
+)
+from fastdag._types cimport (
+    BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REPLACED, STALE, UNREGISTERED,
+    Answer, Flip, Outcome, Ref, segments_free, segments_reserve,
+)
+from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
+
+from fastdag.edge import Edge
+from fastdag.errors import CapacityError, CycleError, EdgeNotFoundError, UnitNotFoundError, VertexNotFoundError
+
+cdef extern from "Python.h":
+    long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define FASTDAG_FREE_THREADED 1
+    #else
+    #define FASTDAG_FREE_THREADED 0
+    #endif
+    """
+    const int FREE_THREADED "FASTDAG_FREE_THREADED"
+
+cdef enum:
+    FEW = 64                 # so many neighbours are copied without asking for memory
+    BUDGET = 256             # so many vertices a walk visits with the interpreter held
+
+cdef struct Ends:            # a copy of one edge list
+    int32_t[FEW] few_ids
+    int32_t[FEW] few_labels
+    int32_t *ids
+    int32_t *labels
+    int32_t room
+    int32_t count
+
+cdef Rules PLAIN = Rules(True, False)
+
+
+cdef inline void ends_start(Ends *e) noexcept nogil:
+    e.ids = e.few_ids
+    e.labels = e.few_labels
+    e.room = FEW
+    e.count = 0
+
+
+cdef inline void ends_free(Ends *e) noexcept nogil:
+    if e.ids != e.few_ids:
+        free(e.ids)
+        free(e.labels)
+    ends_start(e)
+
+
+cdef inline bint ends_grow(Ends *e) noexcept nogil:
+    """Room for e.count entries; False when memory is out."""
+    cdef int32_t room = e.count
+    ends_free(e)
+    e.ids = <int32_t *>malloc(<size_t>room * sizeof(int32_t))
+    e.labels = <int32_t *>malloc(<size_t>room * sizeof(int32_t))
+    if e.ids == NULL or e.labels == NULL:
+        free(e.ids)
+        free(e.labels)
+        ends_start(e)
+        return False
+    e.room = room
+    return True
+
+
+cdef inline Outcome ends_copy(Core *c, Ref ref, bint backward, Ends *e, bint wait) noexcept nogil:
+    """Copy an edge list; NO_MEMORY with e.count set when there is too little room. O(entries)."""
+    cdef Vertex *v = vertex_at(&c.store, ref.id)
+    cdef EdgeList *list = &v.ins if backward else &v.outs
+    cdef Outcome outcome = DONE
+    if not vertex_lock(&c.store, ref.id, wait):
+        return BUSY
+    if not alive(&c.store, ref):
+        outcome = STALE
+    else:
+        e.count = list.count
+        if list.count > e.room:
+            outcome = NO_MEMORY
+        else:
+            memcpy(e.ids, list_words(list), <size_t>list.count * sizeof(int32_t))
+            if not backward or c.store.in_words == 2:
+                memcpy(e.labels, list_labels(list), <size_t>list.count * sizeof(int32_t))
+    vertex_unlock(&c.store, ref.id)
+    return outcome
+
+
+cdef inline Outcome label_of(Core *c, int32_t u, Ref v, int32_t *label, bint wait) noexcept nogil:
+    """Label id of an edge u -> v: DONE, MISSING or BUSY. Only u is locked: its out-list holds the label."""
+    cdef Vertex *source = vertex_at(&c.store, u)
+    cdef int32_t at
+    if not vertex_lock(&c.store, u, wait):
+        return BUSY
+    at = list_find_locked(&source.outs, v.id)
+    if at >= 0:
+        label[0] = list_labels(&source.outs)[at]
+    vertex_unlock(&c.store, u)
+    return DONE if at >= 0 else MISSING
+
+
+cdef class Graph:
+    """A directed acyclic graph that many threads may read and change at once.
+
+    Vertices and labels are any hashables. `source -> target` reads "source depends on target". An edge that would
+    close a cycle is refused. Names follow networkx.
+
+    Notes
+    -----
+    Every operation happens as a whole or leaves the graph as it was. If `v` is in `successors(u)`, then `u` is in
+    `predecessors(v)` for any later read. Memory: 64 bytes a vertex, 12 an edge, and room to grow.
+
+    Examples
+    --------
+    >>> from fastdag import Graph
+    >>> g = Graph()
+    >>> g.add_edge("app", "database", "needs")
+    True
+    >>> g.successors("app")
+    ['database']
+    """
+
+    cdef Core c
+    cdef Shard[SHARDS] shards
+    cdef list names                    # by id; None where no vertex is
+    cdef dict label_ids                # label -> id; the key of a label that is no str is (type, label)
+    cdef list labels                   # by id; labels[0] is None
+    cdef object last_label             # with the interpreter lock only: the label looked up last …
+    cdef int32_t last_label_id         # … and its id
+    cdef interpreter_mutex names_lock  # without the interpreter lock: guards what follows, `names` and `labels` as they grow
+    cdef vector[int32_t] free_ids      # ids to be used again
+    cdef vector[int32_t] deferred      # ids to be used again once no read is pinned
+    cdef int64_t pins                  # reads under way during which no id may be used again
+    cdef int64_t n_vertices
+    cdef object __weakref__
+
+    def __cinit__(self, *args, **kwargs):
+        # The core's structs hold mutexes and atomics; the zeroed memory of a new object is their initial state.
+        self.c.store.stripes = new vector[Stripe](STRIPES)
+        self.c.store.in_words = 1
+        self.c.order.head = self.c.order.tail = -1
+        self.names = []
+        self.label_ids = {}
+        self.labels = [None]
+
+    def __init__(self):
+        pass
+
+    def __dealloc__(self):
+        cdef int i
+        store_free(&self.c.store)
+        search_free(&self.c.search)
+        segments_free(&self.c.board.readiness)
+        segments_free(&self.c.board.masks)
+        free(self.c.board.log.entries)
+        for i in range(SHARDS):
+            free(self.shards[i].slots)
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    # --- names -------------------------------------------------------------------------------------------------
+
+    cdef uint64_t _mixed(self, vertex) except? 7:
+        try:
+            return name_mix(hash(vertex))
+        except TypeError as error:
+            if "unhashable" not in str(error):
+                raise
+            raise TypeError(
+                f"vertex {vertex!r} cannot be hashed ({error}); use something hashable, such as a string or a tuple"
+            ) from None
+
+    cdef bint _find(self, vertex, Ref *ref) except -1:
+        """Look a vertex up: whether it is there."""
+        cdef uint64_t mixed = self._mixed(vertex)
+        cdef Shard *d = shard_of(self.shards, mixed)
+        cdef int64_t at
+        interpreter_lock(&d.lock)
+        try:
+            at = shard_find(d, <unsigned int>(mixed >> 32), vertex, self.names)
+            if at < 0:
+                return False
+            ref.id = d.slots[at].id
+            ref.born = vertex_at(&self.c.store, ref.id).born.load(acquire)
+            return ref.born != 0
+        finally:
+            interpreter_unlock(&d.lock)
+
+    cdef int _need(self, vertex, Ref *ref) except -1:
+        if not self._find(vertex, ref):
+            raise VertexNotFoundError(vertex)
+        return 0
+
+    cdef bint _find_or_make(self, vertex, Ref *ref) except -1:
+        """Look a vertex up, or make it, TENTATIVE; whether it was made. O(1) expected."""
+        cdef uint64_t mixed = self._mixed(vertex)
+        cdef Shard *d = shard_of(self.shards, mixed)
+        cdef int64_t at
+        interpreter_lock(&d.lock)
+        try:
+            at = shard_find(d, <unsigned int>(mixed >> 32), vertex, self.names)
+            if at >= 0:
+                ref.id = d.slots[at].id
+                ref.born = vertex_at(&self.c.store, ref.id).born.load(acquire)
+                if ref.born:
+                    return False
+            elif not shard_reserve(d):
+                raise MemoryError
+            interpreter_lock(&self.names_lock)
+            try:
+                self._make(vertex, ref)
+            finally:
+                interpreter_unlock(&self.names_lock)
+            if at >= 0:  # the vertex of this name was just removed and is about to leave the index: take its entry over
+                d.slots[at].id = ref.id
+                d.version += 1
+            else:
+                shard_put(d, <unsigned int>(mixed >> 32), ref.id)
+            return True
+        finally:
+            interpreter_unlock(&d.lock)
+
+    cdef int _make(self, vertex, Ref *ref) except -1:
+        """Make the record of a new vertex. The lock of the names is held."""
+        cdef Vertex *v
+        cdef int32_t id
+        if not self.free_ids.empty():
+            id = self.free_ids.back()
+            self.free_ids.pop_back()
+            self.names[id] = vertex
+        else:
+            id = self.c.store.used.load(acquire)
+            if id == MOST_VERTICES:
+                raise CapacityError(f"a graph holds at most {MOST_VERTICES} vertices; remove some, or split the graph")
+            if not segments_reserve(&self.c.store.vertices, id, sizeof(Vertex)):
+                raise MemoryError
+            if self.c.board.on and not segments_reserve(&self.c.board.readiness, id, sizeof(Readiness)):
+                raise MemoryError
+            self.names.append(vertex)
+            self.c.store.used.store(id + 1, release)
+        v = vertex_at(&self.c.store, id)
+        v.placed = False
+        v.tentative = True
+        ref.id = id
+        ref.born = self.c.store.lives.fetch_add(1, seq_cst) + 1
+        v.born.store(ref.born, release)
+        self.n_vertices += 1
+        return 0
+
+    cdef int _recycle(self, vertex, int32_t id) except -1:
+        """Forget the name of a vertex that was taken out of the core, and let its id be used again."""
+        cdef uint64_t mixed = name_mix(hash(vertex))
+        cdef Shard *d = shard_of(self.shards, mixed)
+        cdef object gone  # lives on until no lock is held: its finalizer may run any code
+        interpreter_lock(&d.lock)
+        shard_drop(d, <unsigned int>(mixed >> 32), id)
+        interpreter_unlock(&d.lock)
+        interpreter_lock(&self.names_lock)
+        try:
+            self.n_vertices -= 1
+            if self.pins:
+                self.deferred.push_back(id)
+            else:
+                self.c.store.recycled.fetch_add(1, seq_cst)  # before the name goes: a read looks at it afterwards
+                gone = self.names[id]
+                self.names[id] = None
+                self.free_ids.push_back(id)
+        finally:
+            interpreter_unlock(&self.names_lock)
+        return 0
+
+    cdef void _pin(self) noexcept:
+        interpreter_lock(&self.names_lock)
+        self.pins += 1
+        interpreter_unlock(&self.names_lock)
+
+    cdef int _unpin(self) except -1:
+        cdef int32_t id
+        cdef list gone = None  # lives on until no lock is held: finalizers may run any code
+        interpreter_lock(&self.names_lock)
+        try:
+            self.pins -= 1
+            if self.pins == 0 and not self.deferred.empty():
+                gone = []
+            while self.pins == 0 and not self.deferred.empty():
+                id = self.deferred.back()
+                self.free_ids.push_back(id)
+                self.deferred.pop_back()
+                self.c.store.recycled.fetch_add(1, seq_cst)
+                gone.append(self.names[id])
+                self.names[id] = None
+        finally:
+            interpreter_unlock(&self.names_lock)
+        return 0
+
+    cdef int _discard(self, vertex, Ref ref) except -1:
+        """Take out a vertex that was made for an edge which was refused, unless somebody has used it since."""
+        cdef Outcome outcome = vertex_remove(&self.c, ref, True, False)
+        if outcome == BUSY:
+            with nogil:
+                outcome = vertex_remove(&self.c, ref, True, True)
+        if outcome == DONE:
+            self._recycle(vertex, ref.id)
+        return 0
+
+    cdef int32_t _label(self, label) except -1:
+        """Id of a label, interned. O(1) expected."""
+        cdef PyObject *found
+        cdef object key
+        cdef int32_t id
+        if label is None:
+            return 0
+        if not FREE_THREADED and label is self.last_label:
+            return self.last_label_id
+        key = label if type(label) is str else (type(label), label)
+        try:
+            found = PyDict_GetItemWithError(self.label_ids, key)
+        except TypeError as error:
+            raise TypeError(
+                f"label {label!r} cannot be hashed ({error}); use something hashable, such as a string or a tuple"
+            ) from None
+        if found != NULL:
+            id = <int32_t>_as_long(found)
+        else:
+            interpreter_lock(&self.names_lock)
+            try:
+                id = <int32_t>len(self.labels)
+                if id == MOST_VERTICES:
+                    raise CapacityError(f"a graph holds at most {MOST_VERTICES} different labels; use fewer")
+                if self.c.board.on and not segments_reserve(&self.c.board.masks, id, sizeof(Masks)):
+                    raise MemoryError
+                self.labels.append(label)
+            finally:
+                interpreter_unlock(&self.names_lock)
+            # Comparing keys can run other code, which may have interned the label meanwhile: then its id stands.
+            id = <int32_t>PyLong_AsLong(<object>PyDict_SetDefault(self.label_ids, key, id))
+        if not FREE_THREADED:
+            self.last_label = label
+            self.last_label_id = id
+        return id
+
+    cdef list _list(self, const int32_t *ids, int64_t n):
+        """Names of ids."""
+        cdef list names = PyList_New(n)
+        cdef object name
+        cdef int64_t i
+        for i in range(n):
+            name = list_item(self.names, ids[i])
+            Py_INCREF(name)
+            PyList_SET_ITEM(names, i, name)
+        return names
+
+    # --- one vertex, one edge ------------------------------------------------------------------------------------
+
+    def add_vertex(self, vertex):
+        """Add a vertex; one that is there already stays as it is.
+
+        Parameters
+        ----------
+        vertex : hashable
+
+        Returns
+        -------
+        int
+            Its index.
+
+        Raises
+        ------
+        TypeError
+            The vertex cannot be hashed.
+        CapacityError
+            There are 2**31 - 1 vertices already.
+
+        Notes
+        -----
+        O(1) expected.
+        """
+        cdef Ref ref
+        self._keep(vertex, &ref)
+        return ref.id
+
+    cdef int _keep(self, vertex, Ref *ref) except -1:
+        """Look a vertex up or make it, for good."""
+        cdef bint kept = False
+        while not kept:
+            self._find_or_make(vertex, ref)
+            if not vertex_lock(&self.c.store, ref.id, False):
+                with nogil:
+                    vertex_lock(&self.c.store, ref.id, True)
+            kept = alive(&self.c.store, ref[0])
+            if kept:
+                vertex_at(&self.c.store, ref.id).tentative = False
+            vertex_unlock(&self.c.store, ref.id)
+        return 0
+
+    cdef Outcome _add(self, source, target, int32_t label, Rules rules, Answer *answer) except *:
+        """Add an edge between names: DONE, REPLACED, EXISTED, CONFLICT or UNREGISTERED; raises on a cycle and without memory."""
+        cdef Ref u, v
+        cdef bint source_new, target_new
+        cdef bint pinned = False
+        cdef Outcome outcome
+        cdef uint64_t recycled
+        cdef list path
+        try:
+            while True:
+                recycled = self.c.store.recycled.load(acquire)
+                source_new = self._find_or_make(source, &u)
+                try:
+                    target_new = self._find_or_make(target, &v)
+                except BaseException:
+                    if source_new:
+                        self._discard(source, u)
+                    raise
+                if u.id == v.id:
+                    if source_new:
+                        self._discard(source, u)
+                    raise CycleError([source, source])
+                outcome = edge_add(&self.c, u, v, label, rules, answer, False)
+                if outcome == BUSY:
+                    with nogil:
+                        outcome = edge_add(&self.c, u, v, label, rules, answer, True)
+                if outcome == DONE or outcome == REPLACED or outcome == EXISTED or outcome == CONFLICT:
+                    return outcome
+                if outcome == STALE:
+                    continue
+                if source_new:
+                    self._discard(source, u)
+                if target_new:
+                    self._discard(target, v)
+                if outcome == UNREGISTERED:
+                    return outcome
+                if outcome == NO_MEMORY:
+                    raise MemoryError
+                path = self._list(answer.path, answer.path_length)
+                if pinned or self.c.store.recycled.load(acquire) == recycled:
+                    raise CycleError([*path, path[0]])
+                # A vertex of the path may have gone, and the cycle with it: try again, keeping the ids as they are.
+                self._pin()
+                pinned = True
+        finally:
+            free(answer.path)
+            answer.path = NULL
+            if pinned:
+                self._unpin()
+
+    def add_edge(self, source, target, label=None):
+        """Add the edge `source -> target`, and the vertices that are not there; on an edge that is there replace the label.
+
+        Parameters
+        ----------
+        source, target : hashable
+            `source` depends on `target`.
+        label : hashable, optional
+
+        Returns
+        -------
+        bool
+            True if the edge is new, False if it was there.
+
+        Raises
+        ------
+        CycleError
+            The edge would close a cycle, which is in `.path`; the graph is as it was.
+        TypeError
+            A vertex or the label cannot be hashed.
+
+        Notes
+        -----
+        O(1) where the edge agrees with the topological order that the graph keeps, or an end has no edges yet, plus the
+        scan of the shorter of the two edge lists; else a two-way ordered search, O(sqrt(m)) amortised edges visited
+        (Haeupler, Kavitha, Mathew, Sen, Tarjan 2012).
+
+        Examples
+        --------
+        >>> from fastdag import Graph
+        >>> g = Graph()
+        >>> g.add_edge("b", "a")
+        True
+        >>> g.add_edge("a", "b")
+        Traceback (most recent call last):
+            ...
+        fastdag.errors.CycleError: edge 'a' -> 'b' would close a cycle: 'a' -> 'b' -> 'a'; remove one of these edges first, or leave this one out
+        """
+        cdef Answer answer
+        cdef int32_t label_id = self._label(label)
+        memset(&answer, 0, sizeof(Answer))
+        return self._add(source, target, label_id, PLAIN, &answer) == DONE
+
+    def remove_edge(self, source, target):
+        """Remove an edge; its vertices stay.
+
+        Raises
+        ------
+        VertexNotFoundError, EdgeNotFoundError
+
+        Notes
+        -----
+        O(edges of the source out + edges of the target in).
+        """
+        cdef Ref u, v
+        cdef Outcome outcome
+        while True:
+            self._need(source, &u)
+            self._need(target, &v)
+            if u.id == v.id:
+                raise EdgeNotFoundError(source, target)
+            outcome = edge_remove(&self.c, u, v, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = edge_remove(&self.c, u, v, True)
+            if outcome == DONE:
+                return
+            if outcome == MISSING:
+                raise EdgeNotFoundError(source, target)
+            if outcome == NO_MEMORY:
+                raise MemoryError
+
+    def remove_vertex(self, vertex):
+        """Remove a vertex and all its edges, in one moment for every reader. Its index may be used again.
+
+        Raises
+        ------
+        VertexNotFoundError
+
+        Notes
+        -----
+        O(edges of the vertex and of its neighbours); waits until no edge is being added.
+        """
+        cdef Ref ref
+        cdef Outcome outcome
+        while True:
+            self._need(vertex, &ref)
+            outcome = vertex_remove(&self.c, ref, False, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = vertex_remove(&self.c, ref, False, True)
+            if outcome == DONE:
+                self._recycle(vertex, ref.id)
+                return
+
+    def __contains__(self, vertex):
+        cdef Ref ref
+        return self._find(vertex, &ref)
+
+    def __len__(self):
+        return self.n_vertices
+
+    def __bool__(self):
+        return self.n_vertices != 0
+
+    def __iter__(self):
+        return iter(self._vertices())
+
+    cdef list _vertices(self):
+        """All vertices in the order in which they were added."""
+        cdef Vertex *v
+        cdef int32_t id
+        cdef uint64_t born
+        cdef list lives = []
+        self._pin()
+        try:
+            for id in range(self.c.store.used.load(acquire)):
+                born = vertex_at(&self.c.store, id).born.load(acquire)
+                if born:
+                    lives.append((born, id))
+            lives.sort()
+            return [self.names[id] for born, id in lives]
+        finally:
+            self._unpin()
+
+    def index(self, vertex):
+        """Index of a vertex, as `add_edges` and `to_csr` use it. O(1) expected. Raises VertexNotFoundError."""
+        cdef Ref ref
+        self._need(vertex, &ref)
+        return ref.id
+
+    def vertex_at(self, index):
+        """The vertex with an index. O(1). Raises IndexError."""
+        cdef int64_t i = index
+        cdef object name
+        cdef uint64_t born
+        if 0 <= i < self.c.store.used.load(acquire):
+            born = vertex_at(&self.c.store, <int32_t>i).born.load(acquire)
+            name = list_item(self.names, i)
+            if born and vertex_at(&self.c.store, <int32_t>i).born.load(acquire) == born:
+                return name
+        raise IndexError(f"no vertex has the index {index}; indices run from 0 to {self.c.store.used.load(acquire) - 1}")
+
+    def has_edge(self, source, target):
+        """Whether the edge is there; False when a vertex is not. O(edges of the source out)."""
+        cdef int32_t label
+        return self._label_id(source, target, &label) == DONE
+
+    cdef Outcome _label_id(self, source, target, int32_t *label) except *:
+        cdef Ref u, v
+        cdef Outcome outcome
+        if not self._find(source, &u) or not self._find(target, &v):
+            return STALE
+        outcome = label_of(&self.c, u.id, v, label, False)
+        if outcome == BUSY:
+            with nogil:
+                outcome = label_of(&self.c, u.id, v, label, True)
+        if outcome == DONE and not (alive(&self.c.store, u) and alive(&self.c.store, v)):
+            return MISSING
+        return outcome
+
+    def edge_label(self, source, target):
+        """Label of an edge, None where it has none. O(edges of the source out). Raises VertexNotFoundError, EdgeNotFoundError."""
+        cdef int32_t label
+        cdef Outcome outcome = self._label_id(source, target, &label)
+        cdef Ref ref
+        if outcome == STALE:
+            self._need(source, &ref)
+            self._need(target, &ref)
+        if outcome != DONE:
+            raise EdgeNotFoundError(source, target)
+        return self.labels[label]
+
+    cdef Outcome _copy_ends(self, Ref ref, bint backward, Ends *e) except *:
+        """Copy an edge list, DONE, or STALE; the caller frees it."""
+        cdef Outcome outcome
+        while True:
+            outcome = ends_copy(&self.c, ref, backward, e, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = ends_copy(&self.c, ref, backward, e, True)
+            if outcome != NO_MEMORY:
+                return outcome
+            if not ends_grow(e):
+                raise MemoryError
+
+    cdef list _ends(self, vertex, bint backward, bint with_labels):
+        """Neighbours of a vertex, or its edges."""
+        cdef Ref ref
+        cdef Ends e
+        cdef bint pinned = False
+        cdef uint64_t recycled
+        cdef list result
+        cdef int32_t i, label
+        if not self._find(vertex, &ref):
+            return []
+        ends_start(&e)
+        if with_labels and backward and self.c.store.in_words == 1:
+            self._pin()  # the labels are looked up with the sources, one by one
+            pinned = True
+        try:
+            while True:
+                recycled = self.c.store.recycled.load(acquire)
+                if self._copy_ends(ref, backward, &e) == STALE:
+                    return []
+                result = self._list(e.ids, e.count)
+                if with_labels:
+                    for i in range(e.count):
+                        label = e.labels[i]
+                        if not backward:
+                            result[i] = Edge(vertex, result[i], self.labels[label])
+                        elif self.c.store.in_words == 2 or self._label_at(e.ids[i], ref, &label):
+                            result[i] = Edge(result[i], vertex, self.labels[label])
+                        else:
+                            result[i] = None
+                    if backward:
+                        result = [edge for edge in result if edge is not None]
+                if pinned or self.c.store.recycled.load(acquire) == recycled:
+                    return result
+                self._pin()
+                pinned = True
+        finally:
+            ends_free(&e)
+            if pinned:
+                self._unpin()
+
+    cdef bint _label_at(self, int32_t u, Ref v, int32_t *label):
+        cdef Outcome outcome = label_of(&self.c, u, v, label, False)
+        if outcome == BUSY:
+            with nogil:
+                outcome = label_of(&self.c, u, v, label, True)
+        return outcome == DONE
+
+    def successors(self, vertex):
+        """The vertices that this one depends on, in the order in which the edges came; empty when it is not there. O(edges)."""
+        return self._ends(vertex, False, False)
+
+    def predecessors(self, vertex):
+        """The vertices that depend on this one, in the order in which the edges came; empty when it is not there. O(edges)."""
+        return self._ends(vertex, True, False)
+
+    def out_edges(self, vertex):
+        """The edges out of a vertex, a list of `Edge`; empty when it is not there. O(edges)."""
+        return self._ends(vertex, False, True)
+
+    def in_edges(self, vertex):
+        """The edges into a vertex, a list of `Edge`; empty when it is not there. O(edges of the vertex and out of each source)."""
+        return self._ends(vertex, True, True)
+
+    cdef int64_t _degree(self, vertex, bint outs, bint ins) except -1:
+        cdef Ref ref
+        cdef Vertex *v
+        cdef int64_t degree = 0
+        self._need(vertex, &ref)
+        v = vertex_at(&self.c.store, ref.id)
+        if not vertex_lock(&self.c.store, ref.id, False):
+            with nogil:
+                vertex_lock(&self.c.store, ref.id, True)
+        if outs:
+            degree += v.outs.count
+        if ins:
+            degree += v.ins.count
+        vertex_unlock(&self.c.store, ref.id)
+        if not alive(&self.c.store, ref):
+            raise VertexNotFoundError(vertex)
+        return degree
+
+    def out_degree(self, vertex):
+        """Number of edges out of a vertex. O(1). Raises VertexNotFoundError."""
+        return self._degree(vertex, True, False)
+
+    def in_degree(self, vertex):
+        """Number of edges into a vertex. O(1). Raises VertexNotFoundError."""
+        return self._degree(vertex, False, True)
+
+    def degree(self, vertex):
+        """Number of edges of a vertex. O(1). Raises VertexNotFoundError."""
+        return self._degree(vertex, True, True)
+
+    # --- bulk ----------------------------------------------------------------------------------------------------
+
+    cdef Outcome _bulk(self, Batch *b, Rules rules, Answer *answer) noexcept:
+        cdef Outcome outcome
+        with nogil:
+            order_lock_exclusive(&self.c.lock, True)
+            outcome = bulk_add(&self.c, b, rules, answer)
+            order_unlock_exclusive(&self.c.lock)
+        return outcome
+
+    cdef Outcome _bulk_names(self, list edges, Rules rules, Answer *answer) except *:
+        """Add a list of (source, target, label id); what does not end in DONE leaves nothing behind."""
+        cdef int64_t n = len(edges), i
+        cdef Batch b
+        cdef Ref ref
+        cdef Outcome outcome = STALE
+        cdef list made = []
+        cdef list path
+        cdef tuple edge
+        memset(&b, 0, sizeof(Batch))
+        b.sources = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+        b.targets = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+        b.labels = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+        b.source_lives = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
+        b.target_lives = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
+        self._pin()
+        try:
+            if (
+                b.sources == NULL or b.targets == NULL or b.labels == NULL or b.source_lives == NULL
+                or b.target_lives == NULL
+            ):
+                raise MemoryError
+            while outcome == STALE:
+                for i in range(n):
+                    edge = <tuple>edges[i]
+                    if self._find_or_make(edge[0], &ref):
+                        made.append((edge[0], ref.id, ref.born))
+                    b.sources[i] = ref.id
+                    b.source_lives[i] = ref.born
+                    if self._find_or_make(edge[1], &ref):
+                        made.append((edge[1], ref.id, ref.born))
+                    b.targets[i] = ref.id
+                    b.target_lives[i] = ref.born
+                    b.labels[i] = edge[2]
+                b.count = n
+                outcome = self._bulk(&b, rules, answer)
+            if outcome == NO_MEMORY:
+                raise MemoryError
+            if outcome == CYCLE:
+                path = self._list(answer.path, answer.path_length)
+                raise CycleError([*path, path[0]])
+            if outcome == DONE:
+                made.clear()
+            return outcome
+        finally:
+            for name, ref.id, ref.born in made:
+                self._discard(name, ref)
+            self._unpin()
+            free(b.sources)
+            free(b.targets)
+            free(b.labels)
+            free(b.source_lives)
+            free(b.target_lives)
+            free(answer.path)
+            answer.path = NULL
+
+    def add_edges_from(self, edges):
+        """Add many edges, all or none.
+
+        Parameters
+        ----------
+        edges : iterable of (source, target) or (source, target, label)
+
+        Returns
+        -------
+        int
+            How many of them are new. One that is there, or comes twice, takes the last label.
+
+        Raises
+        ------
+        CycleError
+            Together with the graph's edges they would close a cycle, in `.path`; none was added.
+        TypeError, ValueError
+            Something in the iterable is not such a tuple, or cannot be hashed; none was added.
+
+        Notes
+        -----
+        O(n + m) for a large load; a small one costs what `add_edge` costs for each edge, and O(n) in all.
+        """
+        cdef list wanted = []
+        cdef Answer answer
+        cdef object edge
+        memset(&answer, 0, sizeof(Answer))
+        for edge in edges:
+            try:
+                source, target, *rest = edge
+            except (TypeError, ValueError):
+                rest = [None, None]
+            if len(rest) > 1:
+                raise ValueError(
+                    f"edge {len(wanted)} is {edge!r}; an edge is a tuple (source, target) or (source, target, label)"
+                )
+            wanted.append((source, target, self._label(rest[0] if rest else None)))
+        self._bulk_names(wanted, PLAIN, &answer)
+        return answer.added
+
+    cdef int32_t *_indices(self, buffer, str what, int64_t *count) except NULL:
+        """A copy of a buffer of integers as int32; the caller frees it."""
+        cdef Py_buffer view
+        cdef int64_t i, x = 0
+        cdef int32_t *ids
+        cdef bytes format
+        cdef bint wide, signed, bad = False
+        try:
+            PyObject_GetBuffer(buffer, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_ND)
+        except (TypeError, BufferError) as error:
+            raise TypeError(
+                f"{what} must be a contiguous buffer of 32- or 64-bit integers, such as array.array('i') or a NumPy array, "
+                f"not {type(buffer).__name__}"
+            ) from error
+        try:
+            format = view.format if view.format != NULL else b"B"
+            if view.ndim != 1 or format.lstrip(b"@=<") not in (b"i", b"I", b"l", b"L", b"q", b"Q") or view.itemsize not in (4, 8):
+                raise TypeError(
+                    f"{what} must have one dimension of 32- or 64-bit integers, not {view.ndim} of format {format.decode()!r}"
+                )
+            wide = view.itemsize == 8
+            signed = format.lstrip(b"@=<").islower()
+            count[0] = view.shape[0]
+            ids = <int32_t *>malloc((<size_t>count[0] + 1) * sizeof(int32_t))
+            if ids == NULL:
+                raise MemoryError
+            with nogil:
+                for i in range(count[0]):
+                    if wide:
+                        x = (<int64_t *>view.buf)[i]
+                    elif signed:
+                        x = (<int32_t *>view.buf)[i]
+                    else:
+                        x = (<unsigned int *>view.buf)[i]
+                    if x < 0 or x > MOST_VERTICES:
+                        bad = True
+                        break
+                    ids[i] = <int32_t>x
+            if bad:
+                free(ids)
+                raise self._bad_index(what, i, x)
+            return ids
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef object _bad_index(self, str what, int64_t i, int64_t x):
+        return IndexError(
+            f"{what}[{i}] is {x}, which is no vertex of the graph: its indices run from 0 to "
+            f"{self.c.store.used.load(acquire) - 1}; add the vertices first"
+        )
+
+    def add_edges(self, sources, targets, labels=None):
+        """Add many edges between vertices given by their indices, all or none, without the interpreter lock.
+
+        Parameters
+        ----------
+        sources, targets : buffers of m 32- or 64-bit integers
+            Anything with the buffer protocol: `array.array`, NumPy arrays, memoryviews.
+        labels : iterable of m hashables, optional
+
+        Returns
+        -------
+        int
+            How many of them are new.
+
+        Raises
+        ------
+        CycleError
+            Together with the graph's edges they would close a cycle, in `.path`.
+        IndexError
+            An index is not that of a vertex.
+        ValueError
+            The lengths differ.
+        TypeError
+            A buffer does not hold such integers.
+
+        Notes
+        -----
+        O(n + m). Nothing is added when anything is raised.
+        """
+        cdef Answer answer
+        cdef Batch b
+        cdef int64_t n, m = 0, i = 0
+        cdef Outcome outcome
+        cdef list path
+        memset(&answer, 0, sizeof(Answer))
+        memset(&b, 0, sizeof(Batch))
+        self._pin()
+        try:
+            b.sources = self._indices(sources, "sources", &n)
+            b.targets = self._indices(targets, "targets", &m)
+            if n != m:
+                raise ValueError(f"sources has {n} entries and targets {m}; each edge needs one of both")
+            if labels is not None:
+                b.labels = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+                if b.labels == NULL:
+                    raise MemoryError
+                for label in labels:
+                    if i < n:
+                        b.labels[i] = self._label(label)
+                    i += 1
+                if i != n:
+                    raise ValueError(f"labels has {i} entries for {n} edges; give each edge one, or none at all")
+            b.count = n
+            outcome = self._bulk(&b, PLAIN, &answer)
+            if outcome == NO_MEMORY:
+                raise MemoryError
+            if outcome == MISSING:
+                i = answer.position
+                if not self._lives(b.sources[i]):
+                    raise self._bad_index("sources", i, b.sources[i])
+                raise self._bad_index("targets", i, b.targets[i])
+            if outcome == CYCLE:
+                path = self._list(answer.path, answer.path_length)
+                raise CycleError([*path, path[0]])
+            return answer.added
+        finally:
+            self._unpin()
+            free(b.sources)
+            free(b.targets)
+            free(b.labels)
+            free(answer.path)
+
+    cdef bint _lives(self, int32_t id) noexcept:
+        return id < self.c.store.used.load(acquire) and vertex_at(&self.c.store, id).born.load(acquire) != 0
+
+    @classmethod
+    def from_edges(cls, sources, targets, n):
+        """A graph whose vertices are the integers 0 … n - 1, with the same indices.
+
+        Parameters
+        ----------
+        sources, targets : buffers of m 32- or 64-bit integers
+        n : int
+            Number of vertices.
+
+        Raises
+        ------
+        CapacityError
+            n is more than 2**31 - 1.
+        CycleError, IndexError, ValueError, TypeError
+            As `add_edges`.
+        """
+        cdef Graph graph = cls()
+        if n < 0:
+            raise ValueError(f"n is {n}; a graph has no fewer than 0 vertices")
+        if n > MOST_VERTICES:
+            raise CapacityError(f"n is {n}; a graph holds at most {MOST_VERTICES} vertices")
+        graph._extend(range(n))
+        graph.add_edges(sources, targets)
+        return graph
+
+    cdef int _extend(self, names) except -1:
+        """Add vertices for good."""
+        cdef Ref ref
+        for name in names:
+            self._find_or_make(name, &ref)
+            vertex_at(&self.c.store, ref.id).tentative = False
+        return 0
+
+    def number_of_edges(self):
+        """Number of edges. O(1)."""
+        return edges_in(&self.c.store)
+
+    # --- walks ---------------------------------------------------------------------------------------------------
+
+    cdef Outcome _reach(self, Ref start, bint backward, Ref goal, Walk *w) except *:
+        cdef Outcome outcome = walk_reach(&self.c, w, start, backward, goal, BUDGET, False)
+        if outcome == BUSY or outcome == OVER_BUDGET:
+            walk_free(w)
+            with nogil:
+                outcome = walk_reach(&self.c, w, start, backward, goal, MOST_VERTICES, True)
+        if outcome == NO_MEMORY:
+            raise MemoryError
+        return outcome
+
+    def has_path(self, source, target):
+        """Whether there is a path; True from a vertex to itself, False when one is not there. O(n + m)."""
+        cdef Ref u, v
+        cdef Walk w
+        if not self._find(source, &u) or not self._find(target, &v):
+            return False
+        if u.id == v.id:
+            return True
+        memset(&w, 0, sizeof(Walk))
+        try:
+            return self._reach(u, False, v, &w) == DONE
+        finally:
+            walk_free(&w)
+
+    def find_cycle(self, source, target):
+        """The cycle that an edge would close, first vertex repeated at the end, or None. Adds nothing.
+
+        Raises
+        ------
+        VertexNotFoundError
+
+        Notes
+        -----
+        O(n + m).
+        """
+        cdef Ref u, v
+        cdef Walk w
+        cdef list path = [source]
+        cdef int64_t at
+        self._need(source, &u)
+        self._need(target, &v)
+        if u.id == v.id:
+            return [source, source]
+        memset(&w, 0, sizeof(Walk))
+        self._pin()
+        try:
+            if self._reach(v, False, u, &w) != DONE:
+                return None
+            at = w.count - 1
+            while at >= 0:
+                path.append(self.names[w.ids[at]])
+                at = w.parents[at]
+            path[1:] = path[:0:-1]
+            return path
+        finally:
+            self._unpin()
+            walk_free(&w)
+
+    cdef set _reachable(self, vertex, bint backward):
+        cdef Ref start, nowhere
+        cdef Walk w
+        self._need(vertex, &start)
+        nowhere.id = -1
+        nowhere.born = 0
+        memset(&w, 0, sizeof(Walk))
+        self._pin()
+        try:
+            if self._reach(start, backward, nowhere, &w) != DONE:
+                raise VertexNotFoundError(vertex)
+            return set(self._list(w.ids + 1, w.count - 1))
+        finally:
+            self._unpin()
+            walk_free(&w)
+
+    def ancestors(self, vertex):
+        """All vertices with a path to this one, itself left out: what depends on it. O(n + m). Raises VertexNotFoundError."""
+        return self._reachable(vertex, True)
+
+    def descendants(self, vertex):
+        """All vertices that this one has a path to: what it depends on. O(n + m). Raises VertexNotFoundError."""
+        return self._reachable(vertex, False)
+
+    # --- the whole graph, from one moment ----------------------------------------------------------------------------
+
+    cdef int _snapshot(self, Snapshot *t) except -1:
+        cdef Outcome outcome
+        with nogil:
+            outcome = snapshot_take(&self.c, t)
+        if outcome != DONE:
+            raise MemoryError
+        return 0
+
+    def topological_sort(self):
+        """All vertices, each source before its targets, as networkx does. O(n + m)."""
+        cdef Snapshot t
+        self._pin()
+        try:
+            self._snapshot(&t)
+            try:
+                return self._list(t.order, t.alive)
+            finally:
+                snapshot_free(&t)
+        finally:
+            self._unpin()
+
+    def topological_generations(self):
+        """The vertices by generations: a list of lists; each vertex in the first one behind all its sources. O(n + m)."""
+        cdef Snapshot t
+        cdef int64_t i, j
+        cdef int32_t u, v
+        cdef int32_t *level = NULL
+        cdef list generations = []
+        self._pin()
+        try:
+            self._snapshot(&t)
+            try:
+                level = <int32_t *>malloc((<size_t>t.vertices + 1) * sizeof(int32_t))
+                if level == NULL:
+                    raise MemoryError
+                with nogil:
+                    memset(level, 0, <size_t>t.vertices * sizeof(int32_t))
+                    for i in range(t.alive):
+                        u = t.order[i]
+                        for j in range(t.first[u], t.first[u + 1]):
+                            v = t.targets[j]
+                            level[v] = max(level[v], level[u] + 1)
+                for i in range(t.vertices):
+                    if t.born[i]:
+                        while len(generations) <= level[i]:
+                            generations.append([])
+                        (<list>generations[level[i]]).append(self.names[i])
+                return generations
+            finally:
+                free(level)
+                snapshot_free(&t)
+        finally:
+            self._unpin()
+
+    def longest_path(self, weight=None):
+        """The heaviest path, a list of vertices; empty for an empty graph.
+
+        Parameters
+        ----------
+        weight : callable, optional
+            Gives the weight of an `Edge`, a number; without it each edge weighs 1. Negative weights may be.
+
+        Notes
+        -----
+        O(n + m), and a call of `weight` an edge.
+        """
+        cdef Snapshot t
+        cdef int64_t i, j
+        cdef int32_t u, v, best = -1
+        cdef double *weights = NULL
+        cdef double *total = NULL
+        cdef int32_t *last = NULL
+        cdef list path = []
+        self._pin()
+        try:
+            self._snapshot(&t)
+            try:
+                weights = <double *>malloc((<size_t>t.first[t.vertices] + 1) * sizeof(double))
+                total = <double *>malloc((<size_t>t.vertices + 1) * sizeof(double))
+                last = <int32_t *>malloc((<size_t>t.vertices + 1) * sizeof(int32_t))
+                if weights == NULL or total == NULL or last == NULL:
+                    raise MemoryError
+                for u in range(t.vertices):
+                    total[u] = 0.0
+                    last[u] = -1
+                    for j in range(t.first[u], t.first[u + 1]):
+                        weights[j] = 1.0 if weight is None else weight(
+                            Edge(self.names[u], self.names[t.targets[j]], self.labels[t.labels[j]])
+                        )
+                for i in range(t.alive):
+                    u = t.order[i]
+                    if best < 0 or total[u] > total[best]:
+                        best = u
+                    for j in range(t.first[u], t.first[u + 1]):
+                        v = t.targets[j]
+                        if total[u] + weights[j] > total[v]:
+                            total[v] = total[u] + weights[j]
+                            last[v] = u
+                while best >= 0:
+                    path.append(self.names[best])
+                    best = last[best]
+                path.reverse()
+                return path
+            finally:
+                free(weights)
+                free(total)
+                free(last)
+                snapshot_free(&t)
+        finally:
+            self._unpin()
+
+    cdef tuple _columns(self, bint reduce):
+        """One moment of the graph: vertices in insertion order, sources, targets and label ids as arrays, labels."""
+        cdef Snapshot t
+        cdef array.array sources = array.array("i")
+        cdef array.array targets = array.array("i")
+        cdef array.array label_ids = array.array("i")
+        cdef int32_t *place = NULL
+        cdef uint8_t *keep = NULL
+        cdef int64_t i, n = 0
+        cdef int32_t u, id
+        cdef Outcome outcome
+        self._pin()
+        try:
+            self._snapshot(&t)
+            try:
+                place = <int32_t *>malloc((<size_t>t.vertices + 1) * sizeof(int32_t))
+                keep = <uint8_t *>malloc(<size_t>t.first[t.vertices] + 1)
+                if place == NULL or keep == NULL:
+                    raise MemoryError
+                memset(keep, 1, <size_t>t.first[t.vertices])
+                if reduce:
+                    with nogil:
+                        outcome = snapshot_reduce(&t, keep)
+                    if outcome != DONE:
+                        raise MemoryError
+                lives = sorted([(t.born[id], id) for id in range(t.vertices) if t.born[id]])
+                names = []
+                for i in range(t.alive):
+                    id = lives[i][1]
+                    place[id] = <int32_t>i
+                    names.append(self.names[id])
+                array.resize(sources, t.first[t.vertices])
+                array.resize(targets, t.first[t.vertices])
+                array.resize(label_ids, t.first[t.vertices])
+                for u in range(t.vertices):
+                    for i in range(t.first[u], t.first[u + 1]):
+                        if keep[i]:
+                            sources.data.as_ints[n] = place[u]
+                            targets.data.as_ints[n] = place[t.targets[i]]
+                            label_ids.data.as_ints[n] = t.labels[i]
+                            n += 1
+                array.resize(sources, n)
+                array.resize(targets, n)
+                array.resize(label_ids, n)
+                return names, sources, targets, label_ids, list(self.labels)
+            finally:
+                free(place)
+                free(keep)
+                snapshot_free(&t)
+        finally:
+            self._unpin()
+
+    def edges(self):
+        """All edges, a list of `Edge`, from one moment. O(n + m)."""
+        names, sources, targets, label_ids, labels = self._columns(False)
+        return [
+            Edge(names[u], names[v], labels[label]) for u, v, label in zip(sources, targets, label_ids, strict=True)
+        ]
+
+    def transitive_reduction(self):
+        """A new graph with the fewest edges that has the same paths; labels stay with their edges. O(n (n + m)) at worst."""
+        return _assemble(*self._columns(True))
+
+    def copy(self):
+        """A new graph with the vertices, edges and labels of one moment; indices run from 0 in insertion order. O(n + m)."""
+        return _assemble(*self._columns(False))
+
+    def __copy__(self):
+        return self.copy()
+
+    def __reduce__(self):
+        return _assemble, self._columns(False)
+
+    def to_csr(self):
+        """The edges as index arrays: (offsets, targets).
+
+        Returns
+        -------
+        offsets : array.array of k + 1 64-bit integers
+            The targets of the vertex with index i stand at `offsets[i]` to `offsets[i + 1]`; k is the highest index + 1,
+            and the row of an index that no vertex has is empty.
+        targets : array.array of m 32-bit integers
+
+        Notes
+        -----
+        O(n + m). Both have the buffer protocol: `numpy.asarray(targets)` copies nothing.
+        """
+        cdef Snapshot t
+        cdef array.array offsets = array.array("q")
+        cdef array.array targets = array.array("i")
+        self._snapshot(&t)
+        try:
+            array.resize(offsets, <Py_ssize_t>t.vertices + 1)
+            array.resize(targets, t.first[t.vertices])
+            memcpy(offsets.data.as_voidptr, t.first, (<size_t>t.vertices + 1) * sizeof(int64_t))
+            memcpy(targets.data.as_voidptr, t.targets, <size_t>t.first[t.vertices] * sizeof(int32_t))
+            return offsets, targets
+        finally:
+            snapshot_free(&t)
+
+    def to_dot(self, name="G"):
+        """The graph in Graphviz's DOT language, vertices in insertion order, labels as edge labels. O(n + m)."""
+        from fastdag.export import graph_to_dot
+        return graph_to_dot(self, name)
+
+    def to_networkx(self):
+        """A `networkx.DiGraph` with the same vertices and edges; labels become the edge attribute `label`. O(n + m)."""
+        from fastdag.export import to_networkx
+        return to_networkx(self)
+
+    @classmethod
+    def from_networkx(cls, graph):
+        """A graph from a `networkx.DiGraph`; the edge attribute `label`, where there is one, becomes the label.
+
+        Raises
+        ------
+        CycleError
+            The networkx graph has a cycle.
+        TypeError
+            It is not directed, or has parallel edges.
+        """
+        from fastdag.export import from_networkx
+        return from_networkx(cls, graph)
+
+    def lock_stats(self):
+        """How often and how long threads waited for the core's locks, since the graph was made.
+
+        Returns
+        -------
+        dict of str to dict
+            For `order_shared`, `order_exclusive`, `vertex`, `ends` and `log`: `contended` (acquisitions that waited), `wait_ns`
+            (ns in all), `longest_ns`; in the profile build `acquired` as well.
+        """
+        return {
+            "order_shared": stats_dict(&self.c.lock.shared),
+            "order_exclusive": stats_dict(&self.c.lock.exclusive),
+            "vertex": stats_dict(&self.c.store.vertex_stats),
+            "ends": stats_dict(&self.c.order.ends_stats),
+            "log": stats_dict(&self.c.board.log.stats),
+        }
+
+    def _check(self):
+        """Walk everything and raise AssertionError on the first invariant that does not hold. O(n + m log m)."""
+        cdef const char *broken
+        cdef int32_t id = -1
+        cdef Ref ref
+        with nogil:
+            broken = core_check(&self.c, &id)
+        if broken != NULL:
+            raise AssertionError(f"vertex {id}: {broken.decode()}")
+        for name in self._vertices():
+            if not self._find(name, &ref):
+                raise AssertionError(f"vertex {name!r} is not in the index of names")
+        if len(self.labels) < 1 or self.labels[0] is not None:
+            raise AssertionError("label 0 is not None")
+
+    def __repr__(self):
+        return f"<{type(self).__name__} with {len(self)} vertices and {self.number_of_edges()} edges>"
+
+
+cdef dict stats_dict(LockStats *stats):
+    cdef dict answer = {
+        "contended": stats.contended.load(acquire),
+        "wait_ns": stats.wait_ns.load(acquire),
+        "longest_ns": stats.longest_ns.load(acquire),
+    }
+    if COUNT_ALL:
+        answer["acquired"] = stats.acquired.load(acquire)
+    return answer
+
+
+def _assemble(names, sources, targets, label_ids, labels):
+    """Make a graph of columns; what copies and unpickles."""
+    cdef Graph graph = Graph()
+    graph._extend(names)
+    graph.add_edges(sources, targets, [labels[i] for i in label_ids])
+    return graph
+
+
+cdef Rules KEEP = Rules(False, True)
+cdef Rules REPLACING = Rules(True, True)
+
+
+cdef class StatusGraph(Graph):
+    """A `Graph` whose vertices have a status and whose labels are requirements: what `fastdag.Manager` stands on.
+
+    Status codes are 0 … 63; -1 stands for a vertex that is not registered. States: 0 waiting, 1 ready, 2 blocked. Vertices
+    and edges of a StatusGraph are never removed; `copy()` gives a plain Graph.
+    """
+
+    def __cinit__(self):
+        self.c.board.on = True
+        self.c.store.in_words = 2
+        if not segments_reserve(&self.c.board.masks, 0, sizeof(Masks)):
+            raise MemoryError
+
+    def remove_vertex(self, vertex):
+        """Refused: a status graph only grows. Raises TypeError."""
+        raise TypeError("vertices of a StatusGraph are never removed; copy() gives a Graph that can be changed at will")
+
+    def remove_edge(self, source, target):
+        """Refused: a status graph only grows. Raises TypeError."""
+        raise TypeError("edges of a StatusGraph are never removed; copy() gives a Graph that can be changed at will")
+
+    def add_edge(self, source, target, label=None):
+        """Refused: an edge of a status graph needs a requirement. Raises TypeError."""
+        raise TypeError("edges of a StatusGraph are dependencies; use add_dependency()")
+
+    def add_edges_from(self, edges):
+        """Refused: an edge of a status graph needs a requirement. Raises TypeError."""
+        raise TypeError("edges of a StatusGraph are dependencies; use add_dependencies()")
+
+    def add_edges(self, sources, targets, labels=None):
+        """Refused: an edge of a status graph needs a requirement. Raises TypeError."""
+        raise TypeError("edges of a StatusGraph are dependencies; use add_dependencies()")
+
+    def define_requirement(self, label, satisfied, impossible):
+        """Say which statuses satisfy a label and which make it impossible, as bits by code; again with the same: nothing."""
+        cdef uint64_t satisfied_mask = satisfied
+        cdef uint64_t impossible_mask = impossible
+        cdef Masks *m = masks_at(&self.c.board, self._label(label))
+        if m.defined and (m.satisfied != satisfied_mask or m.impossible != impossible_mask):
+            raise ValueError(f"the requirement {label} is defined already, with other statuses; give yours another name")
+        m.satisfied = satisfied_mask
+        m.impossible = impossible_mask
+        m.defined = True
+
+    cdef int _flips(self, Answer *answer, list flips) except -1:
+        """Hand changes of state over to the caller's list."""
+        cdef int64_t i
+        if flips is not None:
+            for i in range(answer.flipped):
+                flips.append((self.names[answer.flips[i].id], answer.flips[i].state))
+        return 0
+
+    cdef Outcome _set(
+        self, Ref ref, int32_t status, int32_t expected, bint register, int32_t *old, Answer *answer
+    ) except *:
+        """status_set, with as much room for flips as it takes."""
+        cdef Outcome outcome
+        cdef int64_t wanted
+        cdef void *flips
+        while True:
+            wanted = answer.flipped
+            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, register, old, answer, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, register, old, answer, True)
+            if outcome != NO_MEMORY:
+                return outcome
+            if answer.flipped <= answer.room:
+                raise MemoryError
+            flips = realloc(answer.flips, <size_t>(2 * answer.flipped) * sizeof(Flip))
+            if flips == NULL:
+                raise MemoryError
+            answer.flips = <Flip *>flips
+            answer.room = 2 * answer.flipped
+            answer.flipped = wanted
+
+    cdef int _want_flips(self, Answer *answer, list flips) except -1:
+        memset(answer, 0, sizeof(Answer))
+        if flips is not None:
+            answer.room = 16
+            answer.flips = <Flip *>malloc(<size_t>answer.room * sizeof(Flip))
+            if answer.flips == NULL:
+                raise MemoryError
+        return 0
+
+    def register(self, vertex, int status):
+        """Give a vertex its first status. False, and nothing changed, when it has one. O(dependents)."""
+        cdef Ref ref
+        cdef Answer answer
+        cdef int32_t old
+        cdef bint made
+        cdef Outcome outcome = STALE
+        memset(&answer, 0, sizeof(Answer))
+        while outcome == STALE:
+            made = self._find_or_make(vertex, &ref)
+            try:
+                outcome = self._set(ref, status, -1, True, &old, &answer)
+            except BaseException:
+                if made:
+                    self._discard(vertex, ref)
+                raise
+        return outcome == DONE
+
+    def set_status(self, vertex, int status, int expected=-1, list flips=None):
+        """Change a status; the old code, -1 and nothing changed when the vertex has none.
+
+        Nothing changes either when old == status, or when expected >= 0 and old != expected. Every (vertex, new state) that this
+        call flipped is appended to `flips`. O(dependents).
+        """
+        cdef Ref ref
+        cdef Answer answer
+        cdef int32_t old = -1
+        cdef Outcome outcome = STALE
+        self._want_flips(&answer, flips)
+        try:
+            while outcome == STALE:
+                if not self._find(vertex, &ref):
+                    return -1
+                outcome = self._set(ref, status, expected, False, &old, &answer)
+            self._flips(&answer, flips)
+            return old
+        finally:
+            free(answer.flips)
+
+    def set_statuses(self, vertices, int status, list flips=None):
+        """`set_status` for each in turn, without the interpreter lock; the old codes.
+
+        All are looked up first: when one is not registered, UnitNotFoundError and nothing changed. Those that have
+        the status already stay as they are.
+        """
+        cdef list names = list(vertices)
+        cdef int64_t n = len(names), i, room = 16
+        cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
+        cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+        cdef Answer answer
+        cdef Outcome outcome = DONE
+        memset(&answer, 0, sizeof(Answer))
+        try:
+            if refs == NULL or old == NULL:
+                raise MemoryError
+            for i in range(n):
+                if not self._find(names[i], &refs[i]) or status_of(&self.c.board, refs[i].id) < 0:
+                    raise UnitNotFoundError(names[i])
+                if flips is not None:
+                    room += self._degree(names[i], False, True) + 1
+            if flips is not None:
+                answer.room = room
+                answer.flips = <Flip *>malloc(<size_t>room * sizeof(Flip))
+                if answer.flips == NULL:
+                    raise MemoryError
+            i = 0
+            while i < n:
+                with nogil:
+                    while i < n:
+                        outcome = status_set(
+                            &self.c.store, &self.c.board, refs[i], status, -1, False, &old[i], &answer, True
+                        )
+                        if outcome == NO_MEMORY:
+                            break
+                        i += 1
+                if i < n:  # dependents came while this ran: more room for flips
+                    self._set(refs[i], status, -1, False, &old[i], &answer)
+                    i += 1
+            self._flips(&answer, flips)
+            return [old[i] for i in range(n)]
+        finally:
+            free(refs)
+            free(old)
+            free(answer.flips)
+
+    def add_dependency(self, vertex, target, requirement, bint replace=False, list flips=None):
+        """Add the edge `vertex -> target` with a requirement, all or nothing.
+
+        0 added; 1 there already with this requirement; 2 there with another one, unchanged; 3 vertex is not registered,
+        unchanged; 4 requirement was replaced; 5 requirement was never defined, unchanged. CycleError leaves nothing behind.
+        """
+        cdef Answer answer
+        cdef Ref ref
+        cdef Outcome outcome
+        cdef int32_t label = self._label(requirement)
+        if not masks_at(&self.c.board, label).defined:
+            return 5
+        if not self._find(vertex, &ref) or status_of(&self.c.board, ref.id) < 0:
+            return 3
+        self._want_flips(&answer, flips)
+        try:
+            outcome = self._add(vertex, target, label, REPLACING if replace else KEEP, &answer)
+            self._flips(&answer, flips)
+        finally:
+            free(answer.flips)
+        return dependency_code(outcome)
+
+    def add_dependencies(self, dependencies, bint replace=False, list flips=None):
+        """Add many, all or nothing: (code, position).
+
+        code 0: all added or there already, position = number of new ones; 2, 3, 5 as `add_dependency`: nothing changed, position
+        of the first one to blame. CycleError leaves nothing behind.
+        """
+        cdef list wanted = []
+        cdef Answer answer
+        cdef Ref ref
+        cdef Outcome outcome
+        cdef int32_t label
+        for vertex, target, requirement in dependencies:
+            label = self._label(requirement)
+            if not masks_at(&self.c.board, label).defined:
+                return 5, len(wanted)
+            if not self._find(vertex, &ref) or status_of(&self.c.board, ref.id) < 0:
+                return 3, len(wanted)
+            wanted.append((vertex, target, label))
+        memset(&answer, 0, sizeof(Answer))
+        if flips is not None:
+            answer.room = len(wanted) + 1
+            answer.flips = <Flip *>malloc(<size_t>answer.room * sizeof(Flip))
+            if answer.flips == NULL:
+                raise MemoryError
+        try:
+            outcome = self._bulk_names(wanted, REPLACING if replace else KEEP, &answer)
+            self._flips(&answer, flips)
+        finally:
+            free(answer.flips)
+        if outcome == DONE:
+            return 0, answer.added
+        return dependency_code(outcome), answer.position
+
+    def status(self, vertex):
+        """Code of a vertex's status, -1 where it has none. O(1)."""
+        cdef Ref ref
+        return status_of(&self.c.board, ref.id) if self._find(vertex, &ref) else -1
+
+    def state(self, vertex):
+        """0 waiting, 1 ready, 2 blocked; 0 for one that is not there. O(1)."""
+        cdef Ref ref
+        if not self._find(vertex, &ref):
+            return 0
+        return <int>state_of(readiness_at(&self.c.board, ref.id).word.load(acquire))
+
+    def snapshot(self, vertex):
+        """(status, state, since when in monotonic ns) of one moment; (-1, 0, 0) for one that is not there. O(1)."""
+        cdef Ref ref
+        cdef Readiness *r
+        cdef int32_t status
+        cdef int64_t since
+        cdef int state
+        if not self._find(vertex, &ref):
+            return -1, 0, 0
+        r = readiness_at(&self.c.board, ref.id)
+        if not vertex_lock(&self.c.store, ref.id, False):
+            with nogil:
+                vertex_lock(&self.c.store, ref.id, True)
+        status = status_of(&self.c.board, ref.id)
+        since = r.since.load(acquire)
+        state = <int>state_of(r.word.load(acquire))
+        vertex_unlock(&self.c.store, ref.id)
+        return status, state, since
+
+    def registered(self):
+        """All vertices with a status, in the order of registration. O(n log n)."""
+        cdef int32_t id
+        cdef list found = []
+        for id in range(self.c.store.used.load(acquire)):
+            if status_of(&self.c.board, id) >= 0:
+                found.append((readiness_at(&self.c.board, id).place.load(acquire), id))
+        found.sort()
+        return [self.names[id] for place, id in found]
+
+    cdef bint _satisfied(self, int32_t label, int32_t status):
+        return status >= 0 and (masks_at(&self.c.board, label).satisfied >> status) & 1
+
+    def dependencies(self, vertex):
+        """What a vertex depends on: a list of (target, requirement, its status, satisfied). O(edges)."""
+        return self._relations(vertex, False)
+
+    def dependents(self, vertex):
+        """What depends on a vertex: a list of (source, requirement, satisfied). O(edges)."""
+        return self._relations(vertex, True)
+
+    cdef list _relations(self, vertex, bint backward):
+        cdef Ref ref
+        cdef Ends e
+        cdef int32_t i, status
+        cdef list result
+        if not self._find(vertex, &ref):
+            return []
+        ends_start(&e)
+        try:
+            if self._copy_ends(ref, backward, &e) == STALE:
+                return []
+            result = self._list(e.ids, e.count)
+            for i in range(e.count):
+                status = status_of(&self.c.board, ref.id if backward else e.ids[i])
+                if backward:
+                    result[i] = (result[i], self.labels[e.labels[i]], self._satisfied(e.labels[i], status))
+                else:
+                    result[i] = (result[i], self.labels[e.labels[i]], status, self._satisfied(e.labels[i], status))
+            return result
+        finally:
+            ends_free(&e)
+
+    def log_all(self, bint on):
+        """Log everything, or stop; on return every later change is (not) logged. The last sequence given then."""
+        cdef uint64_t sequence
+        with nogil:
+            sequence = log_switch(&self.c.store, &self.c.board.log, on)
+        return sequence
+
+    def watch(self, vertex):
+        """From this moment on log what happens to this vertex itself; its (status, state) at that moment.
+
+        A vertex that is not there is made, not registered.
+        """
+        cdef Ref ref
+        cdef int32_t status, state
+        self._keep(vertex, &ref)
+        with nogil:
+            # Counted first: from here on every change sees that something is watched.
+            log_watch_more(&self.c.store, &self.c.board.log, 1)
+            if vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state) == EXISTED:
+                log_watch_more(&self.c.store, &self.c.board.log, -1)
+        return status, state
+
+    def unwatch(self, vertex):
+        """No longer log what happens to this vertex."""
+        cdef Ref ref
+        cdef int32_t status, state
+        if self._find(vertex, &ref):
+            with nogil:
+                if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state) == DONE:
+                    log_watch_more(&self.c.store, &self.c.board.log, -1)
+
+    def has_events(self):
+        """Whether the log holds anything. O(1)."""
+        return self.c.board.log.waiting.load(acquire) > 0
+
+    def take_events(self, most=1024):
+        """The oldest events, removed from the log: (kind, vertex, cause, old, new, sequence, time).
+
+        kind: 0 registered, 1 status, 2 state (cause: the dependency whose change flipped it; itself for register),
+        3 dependency (cause: the vertex depended on; new: that one's status). old and new are codes of statuses, for kind 2 of
+        states. time: monotonic ns. Sequences grow by one from event to event.
+        """
+        cdef int64_t n = most, i
+        cdef list events = []
+        cdef Entry *entry
+        cdef Entry *entries = <Entry *>malloc((<size_t>n + 1) * sizeof(Entry))
+        if entries == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                n = log_take(&self.c.board.log, entries, n)
+            for i in range(n):
+                entry = &entries[i]
+                events.append((
+                    entry.kind,
+                    self.names[entry.id],
+                    self.names[entry.cause] if entry.cause >= 0 else None,
+                    entry.old, entry.new, entry.sequence, entry.time,
+                ))
+            return events
+        finally:
+            free(entries)
+
+
+cdef int dependency_code(Outcome outcome):
+    """The code that `add_dependency` answers for an outcome."""
+    if outcome == DONE:
+        return 0
+    if outcome == EXISTED:
+        return 1
+    if outcome == CONFLICT:
+        return 2
+    return 3 if outcome == UNREGISTERED else 4
+
+
+cdef inline bytes _int32_bytes(const int32_t *array, Py_ssize_t n):
+    return PyBytes_FromStringAndSize(<const char *>array, n * <Py_ssize_t>sizeof(int32_t))
+
+
+cdef inline int32_t _int32_at(bytes array, Py_ssize_t i):
+    return (<const int32_t *>PyBytes_AS_STRING(array))[i]
+
+
+cdef enum:
+    DRAIN_FEW = 32               # so many vertices of one call are looked up without asking for memory
+
+
+cdef class Sorter:
+    """The compiled half of `fastdag.TopologicalSorter`; that class adds what is asked for once a graph.
+
+    Guarantees: every call happens as a whole or not at all; each ready node is handed out to exactly one caller.
+    With an interpreter lock the calls hold it; without one they hold the critical section of the sorter.
+
+    Looking up a node runs its `__hash__` and `__eq__`, and with them any other code, this sorter's methods and other
+    threads too. So every method looks up first, noting vertices, which stay valid for ever; then it asks which state
+    the sorter is in; then it changes that without running any code in between.
+    """
+
+    cdef Drain _drain
+    cdef dict _vertices          # node -> its vertex in _drain, as an int; never loses or changes an entry
+    cdef list _nodes             # by vertex, None where it has no node; made when it is first asked for, once prepared
+
+    def __cinit__(self):
+        self._vertices = {}
+
+    def __dealloc__(self):
+        drain_free(&self._drain)
+
+    def __init__(self, graph=None):
+        if graph is not None:
+            for node, predecessors in graph.items():
+                self.add(node, *predecessors)
+
+    cdef int32_t _find(self, node) except -2:
+        """The vertex of a node, -1 if it has none."""
+        cdef PyObject *vertex = PyDict_GetItemWithError(self._vertices, node)
+        return -1 if vertex == NULL else <int32_t>_as_long(vertex)
+
+    cdef int32_t _find_or_make(self, node) except -1:
+        """The vertex of a node, absent from the graph as yet if it is new."""
+        cdef int32_t vertex = self._find(node)
+        if vertex >= 0:
+            return vertex
+        self._refuse_if_prepared()
+        if self._drain.n_vertices == DRAIN_MOST:
+            raise CapacityError(f"a sorter holds at most {DRAIN_MOST} nodes; drain the graph in parts")
+        if not drain_grow(&self._drain):
+            raise MemoryError
+        # When this fails, or somebody else has made a vertex of the node meanwhile, the new vertex is never used.
+        return <int32_t>PyLong_AsLong(<object>PyDict_SetDefault(self._vertices, node, self._drain.n_vertices - 1))
+
+    cdef int _refuse_if_prepared(self) except -1:
+        if self._drain.prepared:
+            raise ValueError("Nodes cannot be added after a call to prepare()")
+        return 0
+
+    cdef int _require_prepared(self) except -1:
+        if not self._drain.prepared:
+            raise ValueError("prepare() must be called first")
+        return 0
+
+    cdef int _add(self, node, tuple predecessors) except -1:
+        cdef Py_ssize_t i, n = len(predecessors)
+        cdef int32_t vertex
+        cdef int32_t[DRAIN_FEW] few
+        cdef int32_t *found = few
+        self._refuse_if_prepared()
+        if n > DRAIN_FEW:
+            found = <int32_t *>PyMem_RawMalloc(<size_t>n * sizeof(int32_t))
+            if found == NULL:
+                raise MemoryError
+        try:
+            vertex = self._find_or_make(node)
+            for i in range(n):
+                found[i] = self._find_or_make(predecessors[i])
+            self._refuse_if_prepared()
+            if n > DRAIN_MOST - self._drain.n_edges:
+                raise CapacityError(f"a sorter holds at most {DRAIN_MOST} edges; drain the graph in parts")
+            if not drain_add(&self._drain, vertex, found, <int32_t>n):
+                raise MemoryError
+        finally:
+            if found != few:
+                PyMem_RawFree(found)
+        return 0
+
+    cdef list _nodes_by_vertex(self):
+        """Once prepared: then no vertex comes into the graph any more."""
+        cdef Py_ssize_t i
+        cdef list nodes, keys, values
+        if self._nodes is None:
+            keys = PyDict_Keys(self._vertices)
+            values = PyDict_Values(self._vertices)
+            nodes = [None] * self._drain.n_vertices
+            for i in range(min(len(keys), len(values))):
+                nodes[<int32_t>PyLong_AsLong(values[i])] = keys[i]
+            self._nodes = nodes
+        return self._nodes
+
+    def add(self, node, *predecessors):
+        """Add a node that depends on other nodes.
+
+        Every node comes into the graph with its first mention, as a node or as a predecessor. What several calls say of
+        one node adds up.
+
+        Parameters
+        ----------
+        node : hashable
+        *predecessors : hashable
+            The nodes that have to be done before `node` is ready. One that is given twice counts once.
+
+        Raises
+        ------
+        ValueError
+            `prepare` was called before. The graph is unchanged.
+        TypeError
+            A node is not hashable. The graph is unchanged.
+
+        Notes
+        -----
+        O(1 + number of predecessors) amortised, plus a look-up of each node.
+        """
+        with cython.critical_section(self):
+            self._add(node, predecessors)
+
+    def _prepare(self):
+        """Prepare the graph; a cycle as a list of nodes, the first one repeated at the end, or None."""
+        cdef int32_t *path = NULL
+        cdef int32_t i, start = 0, stop = 0
+        cdef list nodes, cycle
+        cdef bint fits
+        with cython.critical_section(self):
+            if self._drain.n_out > 0:
+                raise ValueError("cannot prepare() after starting sort")
+            if self._drain.prepared:
+                fits = drain_find_cycle(&self._drain, &path, &start, &stop)
+            else:
+                fits = drain_prepare(&self._drain, &path, &start, &stop)
+            if not fits:
+                raise MemoryError
+            try:
+                if start == stop:
+                    return None
+                nodes = self._nodes_by_vertex()
+                cycle = [nodes[path[i]] for i in range(start, stop)]
+                cycle.append(cycle[0])
+                return cycle
+            finally:
+                PyMem_RawFree(path)
+
+    def get_ready(self):
+        """Take all nodes that are ready and have not been handed out yet.
+
+        Returns
+        -------
+        tuple of nodes
+            First the nodes without predecessors; later, those whose last predecessor was done since. Each node is handed
+            out once, to one caller. Empty while nothing new is ready.
+
+        Raises
+        ------
+        ValueError
+            `prepare` was not called before.
+
+        Notes
+        -----
+        O(number of nodes returned).
+        """
+        cdef int32_t i, n
+        cdef tuple ready
+        cdef list nodes
+        with cython.critical_section(self):
+            self._require_prepared()
+            nodes = self._nodes_by_vertex()
+            n = self._drain.n_ready - self._drain.n_out
+            ready = PyTuple_New(n)
+            while n != self._drain.n_ready - self._drain.n_out:  # making a tuple can run finalizers, and they anything
+                n = self._drain.n_ready - self._drain.n_out
+                ready = PyTuple_New(n)
+            for i in range(n):
+                node = nodes[self._drain.ready[self._drain.n_out + i]]
+                Py_INCREF(node)
+                PyTuple_SET_ITEM(ready, i, node)
+                self._drain.unmet[self._drain.ready[self._drain.n_out + i]] = DRAIN_OUT
+            self._drain.n_out += n
+        return ready
+
+    def done(self, *nodes):
+        """Take nodes that were handed out as processed; nodes that waited only for them become ready.
+
+        Parameters
+        ----------
+        *nodes : hashable
+            Nodes that `get_ready` has returned.
+
+        Raises
+        ------
+        ValueError
+            `prepare` was not called before, or one of the nodes was never added, is not ready, was not handed out or
+            is done already. Then none of the nodes is taken as done.
+
+        Notes
+        -----
+        O(number of nodes and of the edges to their dependents), plus a look-up of each node.
+        """
+        cdef Py_ssize_t place = 0, n = len(nodes)
+        cdef int32_t[DRAIN_FEW] few
+        cdef int32_t *found = few
+        cdef int32_t unmet = DRAIN_ABSENT
+        with cython.critical_section(self):
+            self._require_prepared()
+            if n > DRAIN_FEW:
+                found = <int32_t *>PyMem_RawMalloc(<size_t>n * sizeof(int32_t))
+                if found == NULL:
+                    raise MemoryError
+            try:
+                # Only as far as the first node that cannot be done: of several errors the first is raised.
+                while place < n:
+                    found[place] = self._find(nodes[place])
+                    place += 1
+                    if found[place - 1] < 0 or self._drain.unmet[found[place - 1]] != DRAIN_OUT:
+                        break
+                place = drain_finish(&self._drain, found, place)
+                if place < n and found[place] >= 0:
+                    unmet = self._drain.unmet[found[place]]
+            finally:
+                if found != few:
+                    PyMem_RawFree(found)
+        if place == n:
+            return
+        if unmet == DRAIN_ABSENT:
+            raise ValueError(f"node {nodes[place]!r} was not added using add()")
+        if unmet >= 0:
+            raise ValueError(f"node {nodes[place]!r} was not passed out (still not ready)")
+        raise ValueError(f"node {nodes[place]!r} was already marked done")
+
+    def is_active(self):
+        """Tell whether more progress can be made.
+
+        Returns
+        -------
+        bool
+            True while a node is ready or handed out and not done; False once all is done or a cycle holds up the rest.
+
+        Raises
+        ------
+        ValueError
+            `prepare` was not called before.
+
+        Notes
+        -----
+        O(1).
+        """
+        with cython.critical_section(self):
+            self._require_prepared()
+            return self._drain.n_done < self._drain.n_ready
+
+    def __bool__(self):
+        return self.is_active()
+
+    def __reduce__(self):
+        """Copies and pickles hold what was added, in that order, and which nodes are out or done."""
+        cdef Py_ssize_t i
+        cdef int32_t vertex
+        cdef bint prepared
+        cdef bytes unmet, edges = b"", first = b"", dependents = b"", ready = b""
+        cdef list keys, values, nodes, entered = [], pairs = [], done = [], out = []
+        with cython.critical_section(self):
+            # Making bytes runs no other code, so these are of one moment. The names may be of a later one: they stay.
+            prepared = self._drain.prepared
+            unmet = _int32_bytes(self._drain.unmet, self._drain.n_vertices)
+            if prepared:
+                first = _int32_bytes(self._drain.first, self._drain.n_vertices + 1)
+                dependents = _int32_bytes(self._drain.dependents, self._drain.n_edges)
+                ready = _int32_bytes(self._drain.ready, self._drain.n_out)
+            else:
+                edges = _int32_bytes(<int32_t *>self._drain.edges, 2 * <Py_ssize_t>self._drain.n_edges)
+        nodes = [None] * (len(unmet) // <Py_ssize_t>sizeof(int32_t))
+        keys = PyDict_Keys(self._vertices)
+        values = PyDict_Values(self._vertices)
+        for i in range(min(len(keys), len(values))):
+            vertex = values[i]
+            if vertex < len(nodes) and _int32_at(unmet, vertex) != DRAIN_ABSENT:
+                nodes[vertex] = keys[i]
+                entered.append(keys[i])
+        for i in range(len(edges) // <Py_ssize_t>sizeof(int32_t)):
+            pairs.append(nodes[_int32_at(edges, i)])
+        if prepared:
+            for vertex in range(len(nodes)):
+                for i in range(_int32_at(first, vertex), _int32_at(first, vertex + 1)):
+                    pairs.append(nodes[vertex])
+                    pairs.append(nodes[_int32_at(dependents, i)])
+        for i in range(len(ready) // <Py_ssize_t>sizeof(int32_t)):
+            vertex = _int32_at(ready, i)
+            (done if _int32_at(unmet, vertex) == DRAIN_DONE else out).append(nodes[vertex])
+        state = (entered, pairs, prepared, done, out, getattr(self, "__dict__", None))
+        return copyreg.__newobj__, (type(self),), state
+
+    def __setstate__(self, state):
+        cdef Py_ssize_t i, resumed = 0
+        cdef int32_t vertex
+        cdef list entered, pairs, done, out, vertices
+        entered, pairs, prepared, done, out, attributes = state
+        if self._drain.n_vertices or self._drain.prepared:
+            raise ValueError("__setstate__() is for a new sorter; this one is in use")
+        for node in entered:
+            Sorter.add(self, node)
+        for i in range(len(pairs) // 2):
+            Sorter.add(self, pairs[2 * i + 1], pairs[2 * i])
+        if prepared:
+            Sorter._prepare(self)
+        vertices = [self._find(node) for node in done + out]
+        with cython.critical_section(self):
+            if vertices:
+                self._require_prepared()
+            while resumed < len(vertices):
+                vertex = vertices[resumed]
+                if vertex < 0 or self._drain.unmet[vertex] != 0:
+                    break
+                self._drain.unmet[vertex] = DRAIN_OUT
+                self._drain.ready[self._drain.n_out] = vertex
+                self._drain.n_out += 1
+                if resumed < len(done):
+                    drain_finish(&self._drain, &vertex, 1)
+                resumed += 1
+            if vertices:
+                drain_queue(&self._drain)
+        if resumed < len(vertices):
+            raise ValueError(f"node {(done + out)[resumed]!r} cannot have been handed out in this state of a sorter")
+        if attributes:
+            self.__dict__.update(attributes)
+
+    def _check(self):
+        """Walk everything and raise AssertionError on any broken invariant."""
+        cdef Drain *d = &self._drain
+        cdef int32_t i, vertex
+        cdef list expected
+        with cython.critical_section(self):
+            expected = [0] * d.n_vertices
+            if d.prepared:
+                for vertex in range(d.n_vertices):
+                    for i in range(d.first[vertex], d.first[vertex + 1]):
+                        expected[d.dependents[i]] += d.unmet[vertex] != DRAIN_DONE
+            else:
+                for i in range(d.n_edges):
+                    expected[d.edges[i].dependent] += 1
+            unmet = [d.unmet[vertex] for vertex in range(d.n_vertices)]
+            queued = [d.ready[i] for i in range(d.n_out, d.n_ready)]
+            broken = [
+                rule
+                for rule, holds in {
+                    "a vertex counts its predecessors that are not done": expected == [max(count, 0) for count in unmet],
+                    "0 <= n_done <= n_out <= n_ready": 0 <= d.n_done <= d.n_out <= d.n_ready,
+                    "as many vertices are done as n_done says": unmet.count(DRAIN_DONE) == d.n_done,
+                    "what was handed out is out or done": sorted([d.ready[i] for i in range(d.n_out)]) == [
+                        vertex for vertex, count in enumerate(unmet) if count in (DRAIN_OUT, DRAIN_DONE)
+                    ],
+                    "what is ready is queued, once": not d.prepared or sorted(queued) == [
+                        vertex for vertex, count in enumerate(unmet) if count == 0
+                    ],
+                    "the edges of all vertices are n_edges": not d.prepared or d.first[d.n_vertices] == d.n_edges,
+                    "every node has a vertex of its own": len(set(self._vertices.values())) == len(self._vertices)
+                    and set(self._vertices.values()) <= set(range(d.n_vertices)),
+                }.items()
+                if not holds
+            ]
+        if broken:
+            raise AssertionError("; ".join(broken))
+
+    __class_getitem__ = classmethod(GenericAlias)

@@ -1,0 +1,382 @@
+"""Edges and vertices come and go: the operations on one edge or one vertex, with their locks.
+
+Guarantees
+- An edge appears in, and goes from, both lists under both vertex locks: no reader sees half of it.
+- An edge that agrees with the order is added under the shared order lock; one is refused under the exclusive lock only.
+- Whatever is answered but DONE and REPLACED has changed nothing that can be seen.
+
+Assumes
+- Source and target differ: an edge from a vertex to itself is refused before it comes here.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free
+
+from fastdag._adjacency cimport (
+    edge_append_locked, edge_exists_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
+)
+from fastdag._atomics cimport clock_ns, release
+from fastdag._locks cimport (
+    OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
+)
+from fastdag._log cimport DEPENDENCY, log_on, log_reserve_locked, log_write_locked
+from fastdag._order cimport Order, order_spread_all, order_take_end, order_unlink, rank_of
+from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
+from fastdag._search cimport Overlay, Search, search_settle
+from fastdag._storage cimport (
+    STRIPES, Store, Vertex, alive, list_labels, list_reserve_locked, list_words, pool_give_locked, stripe_of, vertex_at,
+    vertex_lock, vertex_lock_pair, vertex_unlock, vertex_unlock_pair,
+)
+from fastdag._types cimport (
+    BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, NO_MEMORY, REORDER, REPLACED, STALE, UNREGISTERED, Answer, Flip, Outcome,
+    Ref,
+)
+
+cdef struct Core:
+    Store store
+    OrderLock lock
+    Order order
+    Search search            # scratch; order lock exclusive
+    Board board
+
+cdef struct Rules:
+    bint replace             # an edge that is there takes the new label; otherwise it is a CONFLICT
+    bint registered          # the source must have a status
+
+
+cdef inline bint isolated(Vertex *v) noexcept nogil:
+    return v.outs.count == 0 and v.ins.count == 0
+
+
+cdef inline Outcome edge_relabel_locked(
+    Core *c, Ref u, Ref v, int32_t label, Rules rules, Answer *answer, bint wait
+) noexcept nogil:
+    """Another label for an edge that is there. Both vertex locks held. O(entries)."""
+    cdef Vertex *source = vertex_at(&c.store, u.id)
+    cdef Vertex *target = vertex_at(&c.store, v.id)
+    cdef int32_t old = list_labels(&source.outs)[list_find_locked(&source.outs, v.id)]
+    cdef int32_t status
+    cdef uint64_t change
+    cdef int64_t now = 0
+    cdef bint logging
+    if old == label:
+        return EXISTED
+    if not rules.replace:
+        return CONFLICT
+    if c.board.on:
+        logging = log_on(&c.board.log)
+        if logging:
+            if not mutex_take(&c.board.log.lock, &c.board.log.stats, wait):
+                return BUSY
+            if not log_reserve_locked(&c.board.log, 2):
+                c.board.log.lock.unlock()
+                return NO_MEMORY
+            now = clock_ns()
+        status = status_of(&c.board, v.id)
+        if logging and logs(&c.board, u.id):
+            log_write_locked(&c.board.log, DEPENDENCY, u.id, v.id, status, status, now)
+        change = share_of(masks_at(&c.board, label), status) - share_of(masks_at(&c.board, old), status)
+        if change:
+            flip_note(c, u.id, change, v.id, logging, now, answer)
+        if logging:
+            c.board.log.lock.unlock()
+    edge_set_label_locked(&c.store, source, target, u.id, v.id, label)
+    return REPLACED
+
+
+cdef inline void flip_note(
+    Core *c, int32_t id, uint64_t change, int32_t cause, bint logging, int64_t now, Answer *answer
+) noexcept nogil:
+    """Add to a vertex's word, and note its change of state where that is wanted and there is room."""
+    cdef Flip flip
+    if readiness_add(&c.board, id, change, cause, logging, now, &flip) and answer.flipped < answer.room:
+        answer.flips[answer.flipped] = flip
+        answer.flipped += 1
+
+
+cdef inline void edge_write_locked(Core *c, Ref u, Ref v, int32_t label, bint logging, Answer *answer) noexcept nogil:
+    """Write an edge for which there is room in both lists and in the log. Both vertex locks held, and the log lock when
+    `logging`. O(1)."""
+    cdef Store *s = &c.store
+    cdef Vertex *source = vertex_at(s, u.id)
+    cdef Vertex *target = vertex_at(s, v.id)
+    cdef int32_t status
+    cdef uint64_t share
+    cdef int64_t now
+    if c.board.on:
+        now = clock_ns() if logging else 0
+        status = status_of(&c.board, v.id)
+        if logging and logs(&c.board, u.id):
+            log_write_locked(&c.board.log, DEPENDENCY, u.id, v.id, status, status, now)
+        share = share_of(masks_at(&c.board, label), status)
+        if share:
+            flip_note(c, u.id, share, v.id, logging, now, answer)
+    edge_append_locked(s, source, target, u.id, v.id, label)
+    source.tentative = False
+    target.tentative = False
+
+
+cdef inline Outcome edge_attach_locked(
+    Core *c, Ref u, Ref v, int32_t label, Answer *answer, bint wait
+) noexcept nogil:
+    """Write an edge that agrees with the order. Both vertex locks held. O(1) amortised."""
+    cdef Store *s = &c.store
+    cdef Vertex *source = vertex_at(s, u.id)
+    cdef Vertex *target = vertex_at(s, v.id)
+    cdef bint logging = False
+    if not list_reserve_locked(&stripe_of(s, u.id).pool, &source.outs, 2, 1):
+        return NO_MEMORY
+    if not list_reserve_locked(&stripe_of(s, v.id).pool, &target.ins, s.in_words, 1):
+        return NO_MEMORY
+    if c.board.on:
+        logging = log_on(&c.board.log)
+        if logging:
+            if not mutex_take(&c.board.log.lock, &c.board.log.stats, wait):
+                return BUSY
+            if not log_reserve_locked(&c.board.log, 2):
+                c.board.log.lock.unlock()
+                return NO_MEMORY
+    edge_write_locked(c, u, v, label, logging, answer)
+    if logging:
+        c.board.log.lock.unlock()
+    return DONE
+
+
+cdef inline Outcome edge_agree(Core *c, int32_t u, int32_t v, bint wait) noexcept nogil:
+    """Make the order agree with u -> v if that is O(1); REORDER if not. Order lock held, both vertex locks held."""
+    cdef Vertex *source = vertex_at(&c.store, u)
+    cdef Vertex *target = vertex_at(&c.store, v)
+    cdef Outcome outcome
+    if source.placed and target.placed and rank_of(&c.store, u) < rank_of(&c.store, v):
+        return DONE
+    if isolated(source):
+        outcome = order_take_end(&c.store, &c.order, u, True, wait)
+        if outcome == DONE and not target.placed:
+            outcome = order_take_end(&c.store, &c.order, v, False, wait)
+        return outcome
+    if isolated(target):
+        return order_take_end(&c.store, &c.order, v, False, wait)
+    return REORDER
+
+
+cdef inline Outcome edge_add_shared(
+    Core *c, Ref u, Ref v, int32_t label, Rules rules, Answer *answer, bint wait
+) noexcept nogil:
+    cdef int slot = order_lock_shared(&c.lock, wait)
+    cdef Outcome outcome
+    if slot < 0:
+        return BUSY
+    if not vertex_lock_pair(&c.store, u.id, v.id, wait):
+        order_unlock_shared(&c.lock, slot)
+        return BUSY
+    if not alive(&c.store, u) or not alive(&c.store, v):
+        outcome = STALE
+    elif rules.registered and status_of(&c.board, u.id) == NOT_REGISTERED:
+        outcome = UNREGISTERED
+    elif edge_exists_locked(vertex_at(&c.store, u.id), vertex_at(&c.store, v.id), u.id, v.id):
+        outcome = edge_relabel_locked(c, u, v, label, rules, answer, wait)
+    else:
+        outcome = edge_agree(c, u.id, v.id, wait)
+        if outcome == DONE:
+            outcome = edge_attach_locked(c, u, v, label, answer, wait)
+    vertex_unlock_pair(&c.store, u.id, v.id)
+    order_unlock_shared(&c.lock, slot)
+    return outcome
+
+
+cdef inline void path_hand_over(Core *c, Answer *answer) noexcept nogil:
+    """Give the path of a cycle to the caller; the next search makes itself a new one. Order lock exclusive."""
+    free(answer.path)
+    answer.path = c.search.path
+    answer.path_length = c.search.path_length
+    c.search.path = NULL
+
+
+cdef inline Outcome edge_settle(Core *c, Overlay *overlay, int32_t u, int32_t v) noexcept nogil:
+    """Make the order agree with u -> v, whatever it takes. Order lock held exclusively. DONE, CYCLE or NO_MEMORY."""
+    cdef Vertex *source = vertex_at(&c.store, u)
+    cdef Vertex *target = vertex_at(&c.store, v)
+    cdef bint free_source = isolated(source) and (overlay.first_out == NULL or (
+        overlay.first_out[u] < 0 and overlay.first_in[u] < 0))
+    cdef bint free_target = isolated(target) and (overlay.first_out == NULL or (
+        overlay.first_out[v] < 0 and overlay.first_in[v] < 0))
+    if source.placed and target.placed and rank_of(&c.store, u) < rank_of(&c.store, v):
+        return DONE
+    if free_source and order_take_end(&c.store, &c.order, u, True, True) == REORDER:
+        order_spread_all(&c.store, &c.order)
+        order_take_end(&c.store, &c.order, u, True, True)
+    if (free_target and not (free_source and target.placed)) and (
+        order_take_end(&c.store, &c.order, v, False, True) == REORDER
+    ):
+        order_spread_all(&c.store, &c.order)
+        order_take_end(&c.store, &c.order, v, False, True)
+    if free_source or free_target:
+        return DONE
+    return search_settle(&c.store, &c.order, &c.search, overlay, u, v)
+
+
+cdef inline Outcome edge_add_exclusive(
+    Core *c, Ref u, Ref v, int32_t label, Rules rules, Answer *answer, bint wait
+) noexcept nogil:
+    cdef Overlay none
+    cdef Outcome outcome = DONE
+    none.first_out = NULL
+    if not order_lock_exclusive(&c.lock, wait):
+        return BUSY
+    # Lists stand still under this lock, so all that may be refused is settled before the vertices are locked.
+    if not alive(&c.store, u) or not alive(&c.store, v):
+        outcome = STALE
+    elif not edge_exists_locked(vertex_at(&c.store, u.id), vertex_at(&c.store, v.id), u.id, v.id):
+        outcome = edge_settle(c, &none, u.id, v.id)
+        if outcome == DONE:
+            outcome = REORDER
+        elif outcome == CYCLE:
+            path_hand_over(c, answer)
+    if outcome == DONE or outcome == REORDER:
+        if not vertex_lock_pair(&c.store, u.id, v.id, wait):
+            outcome = BUSY
+        else:
+            if rules.registered and status_of(&c.board, u.id) == NOT_REGISTERED:
+                outcome = UNREGISTERED
+            elif outcome == DONE:
+                outcome = edge_relabel_locked(c, u, v, label, rules, answer, wait)
+            else:
+                outcome = edge_attach_locked(c, u, v, label, answer, wait)
+            vertex_unlock_pair(&c.store, u.id, v.id)
+    order_unlock_exclusive(&c.lock)
+    return outcome
+
+
+cdef inline Outcome edge_add(
+    Core *c, Ref u, Ref v, int32_t label, Rules rules, Answer *answer, bint wait
+) noexcept nogil:
+    """Add an edge. O(1) plus the scan of the shorter list when the order agrees, else the cost of the search.
+
+    After CYCLE the path is in the answer. `answer` must come zeroed, or with room for flips.
+    """
+    cdef Outcome outcome = edge_add_shared(c, u, v, label, rules, answer, wait)
+    if outcome == REORDER:
+        outcome = edge_add_exclusive(c, u, v, label, rules, answer, wait)
+    return outcome
+
+
+cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil:
+    """Take an edge out. O(entries of both lists)."""
+    cdef Store *s = &c.store
+    cdef Vertex *source = vertex_at(s, u.id)
+    cdef Vertex *target = vertex_at(s, v.id)
+    cdef Outcome outcome = DONE
+    cdef int32_t at, label
+    cdef uint64_t share
+    cdef Flip unused
+    cdef bint logging
+    cdef int slot = order_lock_shared(&c.lock, wait)
+    if slot < 0:
+        return BUSY
+    if not vertex_lock_pair(s, u.id, v.id, wait):
+        order_unlock_shared(&c.lock, slot)
+        return BUSY
+    if not alive(s, u) or not alive(s, v):
+        outcome = STALE
+    elif not edge_exists_locked(source, target, u.id, v.id):
+        outcome = MISSING
+    else:
+        at = list_find_locked(&source.outs, v.id)
+        if c.board.on:
+            label = list_labels(&source.outs)[at]
+            logging = log_on(&c.board.log)
+            if logging and not mutex_take(&c.board.log.lock, &c.board.log.stats, wait):
+                outcome = BUSY
+            elif logging and not log_reserve_locked(&c.board.log, 1):
+                c.board.log.lock.unlock()
+                outcome = NO_MEMORY
+            else:
+                share = share_of(masks_at(&c.board, label), status_of(&c.board, v.id))
+                if share:
+                    readiness_add(&c.board, u.id, 0 - share, v.id, logging, clock_ns() if logging else 0, &unused)
+                if logging:
+                    c.board.log.lock.unlock()
+        if outcome == DONE:
+            list_remove_locked(&stripe_of(s, u.id).pool, &source.outs, at, 2)
+            at = list_find_locked(&target.ins, u.id)
+            list_remove_locked(&stripe_of(s, v.id).pool, &target.ins, at, s.in_words)
+            stripe_of(s, u.id).edges -= 1
+    vertex_unlock_pair(s, u.id, v.id)
+    order_unlock_shared(&c.lock, slot)
+    return outcome
+
+
+cdef inline bint stripes_lock(Store *s, uint64_t *chosen, bint wait) noexcept nogil:
+    """Lock a set of stripes, two words of bits, in stripe order; False, with none held, when one is not free."""
+    cdef int32_t stripe, back
+    for stripe in range(STRIPES):
+        if chosen[stripe >> 6] >> (stripe & 63) & 1 and not vertex_lock(s, stripe, wait):
+            for back in range(stripe):
+                if chosen[back >> 6] >> (back & 63) & 1:
+                    vertex_unlock(s, back)
+            return False
+    return True
+
+
+cdef inline void stripes_unlock(Store *s, uint64_t *chosen) noexcept nogil:
+    cdef int32_t stripe
+    for stripe in range(STRIPES):
+        if chosen[stripe >> 6] >> (stripe & 63) & 1:
+            vertex_unlock(s, stripe)
+
+
+cdef inline Outcome vertex_remove(Core *c, Ref ref, bint only_tentative, bint wait) noexcept nogil:
+    """Take a vertex out with all its edges, in one moment for every reader. O(entries of its and its neighbours' lists).
+
+    With `only_tentative`, only one that nobody has used since it was made for an edge that was refused (else EXISTED).
+    All stripes concerned are locked at once, so that no reader sees some of its edges gone and others not.
+    """
+    cdef Store *s = &c.store
+    cdef Vertex *v = vertex_at(s, ref.id)
+    cdef Vertex *other
+    cdef int32_t i, end
+    cdef uint64_t[2] chosen
+    cdef Outcome outcome = DONE
+    if not order_lock_exclusive(&c.lock, wait):
+        return BUSY
+    chosen[0] = 0
+    chosen[1] = 0
+    chosen[(ref.id & (STRIPES - 1)) >> 6] |= <uint64_t>1 << (ref.id & 63)
+    if alive(s, ref):
+        for i in range(v.outs.count):
+            end = list_words(&v.outs)[i] & (STRIPES - 1)
+            chosen[end >> 6] |= <uint64_t>1 << (end & 63)
+        for i in range(v.ins.count):
+            end = list_words(&v.ins)[i] & (STRIPES - 1)
+            chosen[end >> 6] |= <uint64_t>1 << (end & 63)
+    if not stripes_lock(s, chosen, wait):
+        order_unlock_exclusive(&c.lock)
+        return BUSY
+    if not alive(s, ref):
+        outcome = STALE
+    elif only_tentative and (not v.tentative or not isolated(v)):
+        outcome = EXISTED
+    else:
+        for i in range(v.outs.count):
+            end = list_words(&v.outs)[i]
+            other = vertex_at(s, end)
+            list_remove_locked(&stripe_of(s, end).pool, &other.ins, list_find_locked(&other.ins, ref.id), s.in_words)
+        for i in range(v.ins.count):
+            end = list_words(&v.ins)[i]
+            other = vertex_at(s, end)
+            list_remove_locked(&stripe_of(s, end).pool, &other.outs, list_find_locked(&other.outs, ref.id), 2)
+            stripe_of(s, end).edges -= 1
+        stripe_of(s, ref.id).edges -= v.outs.count
+        if v.outs.size_class:
+            pool_give_locked(&stripe_of(s, ref.id).pool, v.outs.words.block, v.outs.size_class)
+        if v.ins.size_class:
+            pool_give_locked(&stripe_of(s, ref.id).pool, v.ins.words.block, v.ins.size_class)
+        v.outs.count = v.ins.count = 0
+        v.outs.size_class = v.ins.size_class = 0
+        if v.placed:
+            order_unlink(s, &c.order, ref.id)
+        v.tentative = False
+        v.born.store(0, release)
+    stripes_unlock(s, chosen)
+    order_unlock_exclusive(&c.lock)
+    return outcome

@@ -1,0 +1,223 @@
+"""Where vertices and edge lists live: vertex records that never move, and pools of small blocks.
+
+An edge list is an array of int32 words: the other ends, then (where the list keeps labels) their label ids. Up to two words
+lie in the record itself; longer lists in a block of one of the sizes 4, 6, 8, 12, 16, 24, 32 … words, so a list of k
+words wastes at most a third. Blocks of up to 64 words are cut from chunks and used again stripe by stripe, under the
+vertex lock that is held anyway; larger ones come from malloc.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from libcpp.vector cimport vector
+
+from fastdag._atomics cimport acquire, atomic
+from fastdag._locks cimport LockStats, VertexLock, mutex_take
+from fastdag._types cimport (
+    Ref, Segments, segment_of, segment_offset, segments_free,
+)
+
+cdef enum:
+    STRIPES = 128            # vertex locks; a power of two
+    POOLED = 9               # size classes 1 … 9 (4 … 64 words) come from the pool
+    SMALLEST_CHUNK = 1024    # bytes
+    LARGEST_CHUNK = 65536
+    INLINE_WORDS = 2
+
+cdef union Words:
+    int32_t *block           # size class > 0
+    int32_t few[INLINE_WORDS]  # size class 0
+
+cdef struct EdgeList:        # all fields guarded by the vertex lock of its vertex
+    Words words
+    int32_t count            # entries
+    uint8_t size_class       # 0: in the record
+
+cdef struct Vertex:          # 64 bytes: one cache line
+    atomic[uint64_t] rank    # place in the order, valid if placed. Written under the order lock exclusively, or shared
+                             # with the ends lock and the vertex lock while the vertex has no edges
+    int32_t before, after    # neighbours in the order, -1 at its ends; order lock exclusive, or the ends lock
+    atomic[uint64_t] born    # number of this life; 0: no vertex lives here. Set by whoever makes the vertex, cleared under
+                             # the exclusive order lock and the vertex lock
+    EdgeList outs            # targets and label ids
+    EdgeList ins             # sources, and label ids in a graph with statuses
+    int32_t mark             # where a search has noted this vertex; order lock exclusive, never cleared (_search.pxd)
+    uint8_t placed             # has a place in the order; guarded as the links are
+    uint8_t tentative          # made for an edge that is not there yet: goes again when that is refused; vertex lock
+
+cdef struct Chunk:
+    Chunk *next
+
+cdef struct Pool:            # guarded by the vertex lock of its stripe
+    char *at                 # first free byte of the newest chunk
+    char *end
+    size_t total             # bytes in all chunks
+    Chunk *chunks
+    void *spare[POOLED + 1]  # blocks given back, by size class; the first word of each points to the next
+
+cdef struct Stripe:
+    VertexLock guard
+    int64_t edges            # edges whose source lies on this stripe; vertex lock
+    Pool pool
+
+cdef struct Store:
+    Segments vertices        # of Vertex
+    vector[Stripe] *stripes  # STRIPES of them
+    atomic[int32_t] used     # ids below this have a record; grows under the lock of the names
+    atomic[uint64_t] lives   # vertices ever made
+    atomic[uint64_t] recycled  # ids ever given back to be used again
+    int in_words             # words of an entry of an in-list: 1, or 2 in a graph with statuses
+    LockStats vertex_stats
+
+
+cdef inline Vertex *vertex_at(Store *s, int32_t id) noexcept nogil:
+    cdef int k = segment_of(id)
+    return (<Vertex *>s.vertices.items[k]) + segment_offset(id, k)
+
+
+cdef inline Stripe *stripe_of(Store *s, int32_t id) noexcept nogil:
+    return &s.stripes[0][id & (STRIPES - 1)]
+
+
+cdef inline bint alive(Store *s, Ref ref) noexcept nogil:
+    return vertex_at(s, ref.id).born.load(acquire) == ref.born
+
+
+cdef inline bint vertex_lock(Store *s, int32_t id, bint wait) noexcept nogil:
+    return mutex_take(&stripe_of(s, id).guard.lock, &s.vertex_stats, wait)
+
+
+cdef inline void vertex_unlock(Store *s, int32_t id) noexcept nogil:
+    stripe_of(s, id).guard.lock.unlock()
+
+
+cdef inline bint vertex_lock_pair(Store *s, int32_t a, int32_t b, bint wait) noexcept nogil:
+    """Lock two vertices in stripe order; False, with neither held, when one is not free and `wait` is False."""
+    cdef int32_t first = a & (STRIPES - 1)
+    cdef int32_t second = b & (STRIPES - 1)
+    if first > second:
+        first, second = second, first
+    if not vertex_lock(s, first, wait):
+        return False
+    if first != second and not vertex_lock(s, second, wait):
+        vertex_unlock(s, first)
+        return False
+    return True
+
+
+cdef inline void vertex_unlock_pair(Store *s, int32_t a, int32_t b) noexcept nogil:
+    vertex_unlock(s, a)
+    if (a ^ b) & (STRIPES - 1):
+        vertex_unlock(s, b)
+
+
+cdef inline int64_t class_words(int size_class) noexcept nogil:
+    """Words in a block: 4, 6, 8, 12, 16, 24 … for the classes 1, 2, 3 …"""
+    if size_class == 0:
+        return INLINE_WORDS
+    if size_class & 1:
+        return <int64_t>4 << ((size_class - 1) >> 1)
+    return <int64_t>6 << ((size_class - 2) >> 1)
+
+
+cdef inline int class_for(int64_t words) noexcept nogil:
+    cdef int size_class = 0
+    while class_words(size_class) < words:
+        size_class += 1
+    return size_class
+
+
+cdef inline int32_t *pool_take_locked(Pool *p, int size_class) noexcept nogil:
+    """A block of this class, or NULL. O(1); at most one malloc per eighth of the pool."""
+    cdef size_t size = <size_t>class_words(size_class) * sizeof(int32_t)
+    cdef size_t chunk_size
+    cdef void *block
+    cdef Chunk *chunk
+    if size_class > POOLED:
+        return <int32_t *>malloc(size)
+    block = p.spare[size_class]
+    if block != NULL:
+        p.spare[size_class] = (<void **>block)[0]
+        return <int32_t *>block
+    if <size_t>(p.end - p.at) < size:
+        chunk_size = min(max(p.total >> 3, <size_t>SMALLEST_CHUNK), <size_t>LARGEST_CHUNK)
+        chunk = <Chunk *>malloc(chunk_size)
+        if chunk == NULL:
+            return NULL
+        chunk.next = p.chunks
+        p.chunks = chunk
+        p.at = <char *>chunk + sizeof(Chunk)
+        p.end = <char *>chunk + chunk_size
+        p.total += chunk_size
+    block = p.at
+    p.at += size
+    return <int32_t *>block
+
+
+cdef inline void pool_give_locked(Pool *p, int32_t *block, int size_class) noexcept nogil:
+    if size_class > POOLED:
+        free(block)
+    else:
+        (<void **>block)[0] = p.spare[size_class]
+        p.spare[size_class] = block
+
+
+cdef inline int32_t *list_words(EdgeList *list) noexcept nogil:
+    return &list.words.few[0] if list.size_class == 0 else list.words.block
+
+
+cdef inline int32_t *list_labels(EdgeList *list) noexcept nogil:
+    """Where the label ids start in a list that keeps them: behind as many ends as there is room for."""
+    return list_words(list) + (class_words(list.size_class) >> 1)
+
+
+cdef inline bint list_resize_locked(Pool *p, EdgeList *list, int words, int size_class) noexcept nogil:
+    """Move a list to a block of another class; False, and unchanged, when memory is out. O(entries)."""
+    cdef Words to
+    cdef int32_t *target
+    cdef int32_t *source = list_words(list)
+    if size_class == 0:
+        target = to.few
+    else:
+        to.block = pool_take_locked(p, size_class)
+        if to.block == NULL:
+            return False
+        target = to.block
+    memcpy(target, source, <size_t>list.count * sizeof(int32_t))
+    if words == 2:
+        memcpy(target + (class_words(size_class) >> 1), list_labels(list), <size_t>list.count * sizeof(int32_t))
+    if list.size_class != 0:
+        pool_give_locked(p, list.words.block, list.size_class)
+    list.words = to
+    list.size_class = <uint8_t>size_class
+    return True
+
+
+cdef inline bint list_reserve_locked(Pool *p, EdgeList *list, int words, int64_t more) noexcept nogil:
+    """Make room for `more` entries of `words` words each; False, and unchanged, when memory is out."""
+    cdef int64_t needed = (list.count + more) * words
+    if needed <= class_words(list.size_class):
+        return True
+    return list_resize_locked(p, list, words, class_for(needed))
+
+
+cdef inline void store_free(Store *s) noexcept nogil:
+    """Give all memory back; nobody uses the store any more."""
+    cdef int32_t id, stripe
+    cdef Vertex *v
+    cdef Chunk *chunk
+    for id in range(s.used.load(acquire)):
+        v = vertex_at(s, id)
+        if v.outs.size_class > POOLED:
+            free(v.outs.words.block)
+        if v.ins.size_class > POOLED:
+            free(v.ins.words.block)
+    if s.stripes != NULL:
+        for stripe in range(STRIPES):
+            while s.stripes[0][stripe].pool.chunks != NULL:
+                chunk = s.stripes[0][stripe].pool.chunks
+                s.stripes[0][stripe].pool.chunks = chunk.next
+                free(chunk)
+        del s.stripes
+        s.stripes = NULL
+    segments_free(&s.vertices)

@@ -1,0 +1,212 @@
+"""The exceptions of fastdag.
+
+Every error is a `FastDAGError` and also the builtin that fits it, so that code which knows nothing of fastdag
+can catch it. What an error is about is in its attributes; the message says what was asked, what is wrong and
+what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+
+class FastDAGError(Exception):
+    """Base class of all errors that fastdag raises on purpose."""
+
+
+class _MissingError(FastDAGError, KeyError):
+    """Something asked for by name is not there; `KeyError` would show the message in quotes."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CycleError(FastDAGError, ValueError):
+    """An edge was refused because it would close a cycle.
+
+    Parameters
+    ----------
+    path : sequence of vertices
+        The cycle, in the direction of its edges, the first vertex repeated at the end. The refused edge is the
+        first step of it.
+
+    Attributes
+    ----------
+    path : list of vertices
+    """
+
+    path: list[Hashable]
+
+    def __init__(self, path: Sequence[Hashable]) -> None:
+        self.path = list(path)
+        super().__init__(self.path)
+
+    def __str__(self) -> str:
+        path = self.path
+        shown = [repr(vertex) for vertex in path]
+        if len(shown) > _SHOWN:
+            left_out = len(shown) - _SHOWN + 1
+            half = _SHOWN // 2
+            shown = [*shown[:half], f"… {left_out} more …", *shown[-half + 1 :]]
+        return (
+            f"edge {path[0]!r} -> {path[1]!r} would close a cycle: {' -> '.join(shown)}; "
+            "remove one of these edges first, or leave this one out"
+        )
+
+
+_SHOWN = 20  # vertices of a cycle that a message spells out; `path` always has them all
+
+
+class VertexNotFoundError(_MissingError):
+    """A vertex that was asked about is not in the graph.
+
+    Attributes
+    ----------
+    vertex : hashable
+    """
+
+    vertex: Hashable
+
+    def __init__(self, vertex: Hashable) -> None:
+        self.vertex = vertex
+        super().__init__(vertex)
+
+    def __str__(self) -> str:
+        return f"vertex {self.vertex!r} is not in the graph; add it with add_vertex() or by an edge"
+
+
+class EdgeNotFoundError(_MissingError):
+    """An edge that was asked about is not in the graph.
+
+    Attributes
+    ----------
+    source, target : hashable
+    """
+
+    source: Hashable
+    target: Hashable
+
+    def __init__(self, source: Hashable, target: Hashable) -> None:
+        self.source = source
+        self.target = target
+        super().__init__(source, target)
+
+    def __str__(self) -> str:
+        return f"edge {self.source!r} -> {self.target!r} is not in the graph; add it with add_edge()"
+
+
+class CapacityError(FastDAGError, OverflowError):
+    """A graph or manager was asked to hold more than it can: vertices, edges of one vertex, labels or statuses."""
+
+
+class UnitIdRequiredError(FastDAGError, ValueError):
+    """A unit's name was empty or not a string."""
+
+
+class UnitNotFoundError(_MissingError):
+    """A unit has to be registered for what was asked, and is not.
+
+    Attributes
+    ----------
+    unit : str
+    """
+
+    unit: str
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        super().__init__(unit)
+
+    def __str__(self) -> str:
+        return f"unit {self.unit!r} is not registered; call register({self.unit!r}) first"
+
+
+class UnitAlreadyRegisteredError(FastDAGError, ValueError):
+    """A unit was registered twice; the first registration and its status stand.
+
+    Attributes
+    ----------
+    unit : str
+    """
+
+    unit: str
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        super().__init__(unit)
+
+    def __str__(self) -> str:
+        return f"unit {self.unit!r} is already registered; change its status with update_status()"
+
+
+class SameStatusError(FastDAGError, ValueError):
+    """A unit was set to the status that it already has.
+
+    Attributes
+    ----------
+    unit, status : str
+    """
+
+    unit: str
+    status: str
+
+    def __init__(self, unit: str, status: str) -> None:
+        self.unit = unit
+        self.status = status
+        super().__init__(unit, status)
+
+    def __str__(self) -> str:
+        return f"unit {self.unit!r} already has the status {self.status!r}; update it only when the status changes"
+
+
+class ConflictingRequirementError(FastDAGError, ValueError):
+    """A dependency was declared again with another requirement.
+
+    Attributes
+    ----------
+    unit, depends_on : str
+    existing, requested : object
+        The requirement that stands, and the one that was refused.
+    """
+
+    unit: str
+    depends_on: str
+    existing: object
+    requested: object
+
+    def __init__(self, unit: str, depends_on: str, existing: object, requested: object) -> None:
+        self.unit = unit
+        self.depends_on = depends_on
+        self.existing = existing
+        self.requested = requested
+        super().__init__(unit, depends_on, existing, requested)
+
+    def __str__(self) -> str:
+        return (
+            f"unit {self.unit!r} already depends on {self.depends_on!r} with the requirement {self.existing}, "
+            f"not {self.requested}; pass replace=True to change it"
+        )
+
+
+class DependencyFailedError(FastDAGError, RuntimeError):
+    """A unit was waited for that can no longer become ready.
+
+    Attributes
+    ----------
+    unit : str
+        The unit that was waited for.
+    failed : list of (str, str)
+        What made it impossible: the names of its dependencies with their statuses.
+    """
+
+    unit: str
+    failed: list[tuple[str, str]]
+
+    def __init__(self, unit: str, failed: Sequence[tuple[str, str]]) -> None:
+        self.unit = unit
+        self.failed = list(failed)
+        super().__init__(unit, self.failed)
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{name!r} is {status}" for name, status in self.failed)
+        return f"unit {self.unit!r} cannot become ready: {named}; repair that and set its status again"
