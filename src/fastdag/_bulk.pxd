@@ -12,7 +12,7 @@ Guarantees
 Assumes the order lock is held exclusively.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -42,11 +42,9 @@ cdef struct Batch:
     int64_t count
 
 cdef struct Note:
-    # Scratch of the one-pass check, one a vertex: 16 bytes, so that an edge costs one cache line.
-    int32_t owner            # the source whose edges were last looked through, if this is a target of it; then colour
-    int32_t at               # position of that edge: in the list, or behind it in the batch
+    # Scratch of the one-pass check, one a vertex: small, as an edge costs a cache miss or two here.
+    int32_t owner            # 1 + the source whose edges were last looked through, if this is a target of it; then colour
     int32_t more_in          # new in-edges
-    int32_t left             # in-edges from vertices that are not yet in the order
 
 cdef struct Sorted:
     int64_t *first           # n + 1: where a source's edges start in ends and labels
@@ -54,10 +52,12 @@ cdef struct Sorted:
     int32_t *ends            # targets by source
     int32_t *labels
     Note *notes              # n
+    int32_t *at              # n: position of the edge from the owner: in its list, or behind it in the batch; then next edge
+    int32_t *left            # n: in-edges from vertices that are not yet in the order
     int32_t *order           # vertices with edges, in the new topological order
     int64_t ordered
-    int64_t *first_in        # n + 1: where a target's sources start in starts
-    int32_t *starts          # sources by target
+    int64_t *next_in         # n + 1: where the next source of a target goes in starts; at last, where they end
+    int32_t *starts          # sources by target; the batch's own array of sources, no longer needed by then
     int32_t *again           # edges that are there and take another label: source, target, label
     int64_t agains
 
@@ -71,34 +71,44 @@ cdef inline int64_t edges_in(Store *s) noexcept nogil:
 
 
 cdef inline Outcome batch_check(Core *c, Batch *b, Rules rules, Answer *answer) noexcept nogil:
-    """Whether all vertices of a batch are there, and no edge joins a vertex to itself."""
+    """Whether all vertices of a batch are there, and no edge joins a vertex to itself. O(n + m).
+
+    Who lives is read off the records in one sequential pass: looked up edge by edge it would be two cache misses each.
+    """
     cdef int32_t n = c.store.used.load(acquire)
     cdef int32_t u, v
-    cdef uint64_t u_born, v_born
     cdef int64_t i
+    cdef uint8_t *lives = <uint8_t *>malloc(<size_t>n + 1)
+    cdef Outcome outcome = DONE
+    if lives == NULL:
+        return NO_MEMORY
+    for u in range(n):
+        lives[u] = vertex_at(&c.store, u).born.load(acquire) != 0
     for i in range(b.count):
         u = b.sources[i]
         v = b.targets[i]
-        answer.position = i
-        if u < 0 or u >= n or v < 0 or v >= n:
-            return MISSING
-        u_born = vertex_at(&c.store, u).born.load(acquire)
-        v_born = vertex_at(&c.store, v).born.load(acquire)
-        if b.source_lives != NULL:
-            if u_born != b.source_lives[i] or v_born != b.target_lives[i]:
-                return STALE
-        elif u_born == 0 or v_born == 0:
-            return MISSING
-        if u == v:
-            answer.path = <int32_t *>malloc(sizeof(int32_t))
-            if answer.path == NULL:
-                return NO_MEMORY
-            answer.path[0] = u
-            answer.path_length = 1
-            return CYCLE
-        if rules.registered and status_of(&c.board, u) == NOT_REGISTERED:
-            return UNREGISTERED
-    return DONE
+        if u < 0 or u >= n or v < 0 or v >= n or not lives[u] or not lives[v]:
+            outcome = MISSING if b.source_lives == NULL else STALE
+        elif u == v:
+            outcome = CYCLE
+        elif b.source_lives != NULL and (
+            vertex_at(&c.store, u).born.load(acquire) != b.source_lives[i]
+            or vertex_at(&c.store, v).born.load(acquire) != b.target_lives[i]
+        ):
+            outcome = STALE
+        elif rules.registered and status_of(&c.board, u) == NOT_REGISTERED:
+            outcome = UNREGISTERED
+        if outcome != DONE:
+            answer.position = i
+            break
+    free(lives)
+    if outcome == CYCLE:
+        answer.path = <int32_t *>malloc(sizeof(int32_t))
+        if answer.path == NULL:
+            return NO_MEMORY
+        answer.path[0] = u
+        answer.path_length = 1
+    return outcome
 
 
 cdef inline int32_t batch_label(Batch *b, int64_t i) noexcept nogil:
@@ -247,9 +257,10 @@ cdef inline void sorted_free(Sorted *w) noexcept nogil:
     free(w.ends)
     free(w.labels)
     free(w.notes)
+    free(w.at)
+    free(w.left)
     free(w.order)
-    free(w.first_in)
-    free(w.starts)
+    free(w.next_in)
     free(w.again)
 
 
@@ -261,13 +272,16 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
     cdef int32_t u, v, k, had
     cdef Vertex *vertex
     cdef Note *note
+    cdef bint positions                  # only where a label may have to be replaced
     w.first = <int64_t *>calloc(<size_t>n + 2, sizeof(int64_t))
     w.kept = <int32_t *>calloc(<size_t>n + 1, sizeof(int32_t))
     w.ends = <int32_t *>malloc((<size_t>b.count + 1) * sizeof(int32_t))
     w.notes = <Note *>calloc(<size_t>n + 1, sizeof(Note))
+    w.at = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+    w.left = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
     w.order = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
-    w.first_in = <int64_t *>calloc(<size_t>n + 2, sizeof(int64_t))
-    w.starts = <int32_t *>malloc((<size_t>b.count + 1) * sizeof(int32_t))
+    w.next_in = <int64_t *>calloc(<size_t>n + 2, sizeof(int64_t))
+    w.starts = b.sources
     if b.labels != NULL:
         w.labels = <int32_t *>malloc((<size_t>b.count + 1) * sizeof(int32_t))
     if edges_in(s):
@@ -275,8 +289,8 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
         if w.again == NULL:
             return False
     if (
-        w.first == NULL or w.kept == NULL or w.ends == NULL or w.notes == NULL or w.order == NULL
-        or w.first_in == NULL or w.starts == NULL or (b.labels != NULL and w.labels == NULL)
+        w.first == NULL or w.kept == NULL or w.ends == NULL or w.notes == NULL or w.at == NULL
+        or w.left == NULL or w.order == NULL or w.next_in == NULL or (b.labels != NULL and w.labels == NULL)
     ):
         return False
     for i in range(b.count):
@@ -296,25 +310,29 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
             continue
         vertex = vertex_at(s, u)
         had = vertex.outs.count
+        positions = had != 0 or b.labels != NULL
         for k in range(had):
             note = &w.notes[list_words(&vertex.outs)[k]]
             note.owner = u + 1
-            note.at = k
+            w.at[list_words(&vertex.outs)[k]] = k
         to = at
         for i in range(at, end):
             v = w.ends[i]
             note = &w.notes[v]
             if note.owner != u + 1:
                 note.owner = u + 1
-                note.at = had + <int32_t>(to - at)
                 note.more_in += 1
+                if positions:
+                    w.at[v] = had + <int32_t>(to - at)
                 w.ends[to] = v
                 if b.labels != NULL:
                     w.labels[to] = w.labels[i]
                 to += 1
-            elif note.at >= had:
+            elif not positions:
+                pass                     # twice in a batch without labels
+            elif w.at[v] >= had:
                 if b.labels != NULL:
-                    w.labels[at + note.at - had] = w.labels[i]
+                    w.labels[at + w.at[v] - had] = w.labels[i]
             else:
                 w.again[3 * w.agains] = u
                 w.again[3 * w.agains + 1] = v
@@ -331,36 +349,29 @@ cdef inline bint sorted_order(Core *c, Sorted *w) noexcept nogil:
     cdef int64_t i, done = 0, count = 0
     cdef int32_t u, k
     cdef Vertex *vertex
-    cdef Note *note
     cdef int32_t *ends
     w.ordered = 0
     for u in range(n):
         vertex = vertex_at(s, u)
-        w.notes[u].left = vertex.ins.count + w.notes[u].more_in
-        if w.notes[u].left == 0:
-            if vertex.outs.count or w.kept[u]:
-                count += 1
-                w.order[w.ordered] = u
-                w.ordered += 1
-        else:
+        w.left[u] = vertex.ins.count + w.notes[u].more_in
+        if w.left[u] or vertex.outs.count or w.kept[u]:
             count += 1
+            w.order[w.ordered] = u
+            w.ordered += w.left[u] == 0
     while done < w.ordered:
         u = w.order[done]
         done += 1
         vertex = vertex_at(s, u)
         ends = list_words(&vertex.outs)
         for k in range(vertex.outs.count):
-            note = &w.notes[ends[k]]
-            note.left -= 1
-            if note.left == 0:
-                w.order[w.ordered] = ends[k]
-                w.ordered += 1
+            w.left[ends[k]] -= 1
+            w.order[w.ordered] = ends[k]  # written in any case, kept if it was the last: no branch to mispredict
+            w.ordered += w.left[ends[k]] == 0
         for i in range(w.first[u], w.first[u] + w.kept[u]):
-            note = &w.notes[w.ends[i]]
-            note.left -= 1
-            if note.left == 0:
-                w.order[w.ordered] = w.ends[i]
-                w.ordered += 1
+            k = w.ends[i]
+            w.left[k] -= 1
+            w.order[w.ordered] = k
+            w.ordered += w.left[k] == 0
     return w.ordered == count
 
 
@@ -376,9 +387,9 @@ cdef inline Outcome sorted_cycle(Core *c, Sorted *w, Answer *answer) noexcept no
     cdef Vertex *vertex
     for u in range(n):
         w.notes[u].owner = 0
-        w.notes[u].at = 0
+        w.at[u] = 0
     for root in range(n):
-        if w.notes[root].left == 0 or w.notes[root].owner:
+        if w.left[root] == 0 or w.notes[root].owner:
             continue
         w.order[0] = root
         w.notes[root].owner = 1
@@ -386,14 +397,14 @@ cdef inline Outcome sorted_cycle(Core *c, Sorted *w, Answer *answer) noexcept no
         while depth:
             u = w.order[depth - 1]
             vertex = vertex_at(s, u)
-            k = w.notes[u].at
+            k = w.at[u]
             if k == vertex.outs.count + w.kept[u]:
                 w.notes[u].owner = 2
                 depth -= 1
                 continue
-            w.notes[u].at = k + 1
+            w.at[u] = k + 1
             v = list_words(&vertex.outs)[k] if k < vertex.outs.count else w.ends[w.first[u] + k - vertex.outs.count]
-            if w.notes[v].left == 0 or w.notes[v].owner == 2:
+            if w.left[v] == 0 or w.notes[v].owner == 2:
                 continue
             if w.notes[v].owner == 0:
                 w.notes[v].owner = 1
@@ -410,7 +421,7 @@ cdef inline Outcome sorted_cycle(Core *c, Sorted *w, Answer *answer) noexcept no
             # The edge that a vertex of the cycle left over is the one before its `at`: turn it so that a new one is first.
             for i in range(answer.path_length):
                 u = w.order[start + i]
-                if w.notes[u].at > vertex_at(s, u).outs.count:
+                if w.at[u] > vertex_at(s, u).outs.count:
                     k = <int32_t>i
                     break
             for i in range(answer.path_length):
@@ -468,19 +479,18 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
     cdef int32_t u, k
     cdef Vertex *vertex
     for u in range(n):
-        w.first_in[u + 1] = w.first_in[u] + w.notes[u].more_in
-        w.notes[u].left = 0
+        w.next_in[u + 1] = w.next_in[u] + w.notes[u].more_in
     for u in range(n):
         for i in range(w.first[u], w.first[u] + w.kept[u]):
             k = w.ends[i]
-            w.starts[w.first_in[k] + w.notes[k].left] = u
-            w.notes[k].left += 1
+            w.starts[w.next_in[k]] = u
+            w.next_in[k] += 1
     for u in range(n):
         k = w.notes[u].more_in
         if k:
             vertex = vertex_at(s, u)
             vertex_lock(s, u, True)
-            memcpy(list_words(&vertex.ins) + vertex.ins.count, w.starts + w.first_in[u], <size_t>k * sizeof(int32_t))
+            memcpy(list_words(&vertex.ins) + vertex.ins.count, w.starts + w.next_in[u] - k, <size_t>k * sizeof(int32_t))
             vertex.ins.count += k
             vertex.tentative = False
             vertex_unlock(s, u)

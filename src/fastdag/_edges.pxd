@@ -74,7 +74,7 @@ cdef inline Outcome edge_relabel_locked(
             now = clock_ns()
         status = status_of(&c.board, v.id)
         if logging and logs(&c.board, u.id):
-            log_write_locked(&c.board.log, DEPENDENCY, u.id, v.id, status, status, now)
+            log_write_locked(&c.board.log, DEPENDENCY, u.id, v.id, NOT_REGISTERED, status, now)
         change = share_of(masks_at(&c.board, label), status) - share_of(masks_at(&c.board, old), status)
         if change:
             flip_note(c, u.id, change, v.id, logging, now, answer)
@@ -107,7 +107,7 @@ cdef inline void edge_write_locked(Core *c, Ref u, Ref v, int32_t label, bint lo
         now = clock_ns() if logging else 0
         status = status_of(&c.board, v.id)
         if logging and logs(&c.board, u.id):
-            log_write_locked(&c.board.log, DEPENDENCY, u.id, v.id, status, status, now)
+            log_write_locked(&c.board.log, DEPENDENCY, u.id, v.id, NOT_REGISTERED, status, now)
         share = share_of(masks_at(&c.board, label), status)
         if share:
             flip_note(c, u.id, share, v.id, logging, now, answer)

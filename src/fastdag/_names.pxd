@@ -27,6 +27,7 @@ cdef extern from *:
     #define fastdag_lock(m) PyMutex_Lock(m)
     #define fastdag_unlock(m) PyMutex_Unlock(m)
     static inline PyObject *fastdag_item(PyObject *list, Py_ssize_t i) { return PyList_GetItemRef(list, i); }
+    #define fastdag_item_is(list, i, object) 0
     #else
     typedef char fastdag_mutex;
     #define fastdag_lock(m) ((void)(m))
@@ -36,6 +37,7 @@ cdef extern from *:
         Py_INCREF(item);
         return item;
     }
+    #define fastdag_item_is(list, i, object) (PyList_GET_ITEM(list, i) == (object))
     #endif
     """
     ctypedef struct interpreter_mutex "fastdag_mutex":
@@ -43,6 +45,7 @@ cdef extern from *:
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
     object list_item "fastdag_item"(object, Py_ssize_t)
+    bint list_item_is "fastdag_item_is"(object, Py_ssize_t, object)  # touches no object; without an interpreter lock False
 
 cdef enum:
     SHARDS = 64
@@ -150,6 +153,8 @@ cdef inline int64_t shard_find(Shard *d, uint32_t hash, object name, list names)
     at = slot_home(d, hash)
     while d.slots[at].id >= 0:
         if d.slots[at].hash == hash:
+            if list_item_is(names, d.slots[at].id, name):
+                return at
             other = list_item(names, d.slots[at].id)
             if other is name:
                 return at

@@ -68,7 +68,7 @@ def graph_to_dot(graph: Graph[Any], name: str) -> str:
 
 def to_networkx(graph: Graph[Any]) -> Any:
     """Make a `networkx.DiGraph` of a `Graph`; labels become the edge attribute `label`."""
-    import networkx as nx
+    import networkx as nx  # noqa: PLC0415 - needed here only, and perhaps not installed
 
     still = graph.copy()
     answer: Any = nx.DiGraph()

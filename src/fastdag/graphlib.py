@@ -65,8 +65,8 @@ class TopologicalSorter(Sorter[T]):
 
     Notes
     -----
-    At most 2³¹ − 2 nodes and as many edges. An edge takes 8 bytes until `prepare` (up to 16 while room is made for
-    more) and 4 from then on; a node takes 20 bytes and its place in a dict.
+    At most 2³¹ − 2 nodes and as many edges. An edge takes 8 to 16 bytes until `prepare` and 4 from then on; a node
+    takes some 50 to 80 bytes and its place in a dict.
 
     Examples
     --------

@@ -164,7 +164,8 @@ class Delivery:
             if not self._taking.acquire(blocking=False):
                 break
             try:
-                while events := self._core.take_events():
+                while self._has_events():
+                    events = self._core.take_events()
                     if self._subscriptions:
                         self._queue.extend(events)
                     self.waiters.sort_out(events)
@@ -181,7 +182,7 @@ class Delivery:
 
     def _call(self) -> None:
         """Call subscribers until nothing is left; under `_calling`."""
-        turn, queue, names = self._turn, self._queue, self._names
+        turn, queue, routes, names = self._turn, self._queue, self._routes, self._names
         while True:
             while turn:
                 # Out of the turn before the call: should this call end the delivery, the next one goes on behind it.
@@ -195,21 +196,20 @@ class Delivery:
                 kind, unit, cause, old, new, sequence, time = queue.popleft()
             except IndexError:
                 return
-            if kind == DEPENDENCY and unit in self._routes:
+            if kind == DEPENDENCY and unit in routes:
                 self._follow(unit, cause)
             name = KINDS[kind]
-            hearing = [
-                subscription
-                for route in (None, unit)
-                for subscription in list(self._routes.get(route, ()))
-                if name in subscription.kinds and sequence > subscription._after
-            ]
-            if hearing:
-                meanings = STATES if kind == STATE else names
-                event = Event(
-                    name, unit, None if cause == unit else cause, meanings[old], meanings[new], sequence, time / 1e9
-                )
-                turn.extend([(subscription, event) for subscription in hearing])
+            made = None
+            for route in (routes.get(None), routes.get(unit)):
+                if route is not None:
+                    for subscription in list(route):
+                        if name in subscription.kinds and sequence > subscription._after:
+                            if made is None:
+                                meanings = STATES if kind == STATE else names
+                                reason = None if cause == unit else cause
+                                fields = (name, unit, reason, meanings[old], meanings[new], sequence, time / 1e9)
+                                made = tuple.__new__(Event, fields)  # half the price of Event(...)
+                            turn.append((subscription, made))
 
     def _follow(self, unit: str, depends_on: str | None) -> None:
         """Route the events of a new dependency to those who follow its unit."""
