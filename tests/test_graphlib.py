@@ -248,6 +248,28 @@ def test_long_and_deep() -> None:
     assert len(caught.value.path) == 200_001
 
 
+def test_nodes_are_told_apart_by_equality_alone() -> None:
+    """Objects equal to a node come and go, and others take their addresses."""
+    rng = random.Random(3)
+    ours: TopologicalSorter[str] = TopologicalSorter()
+    theirs: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
+    for _ in range(20_000):
+        low, high = sorted(rng.sample(range(3000), 2))
+        ours.add(f"node {high}", f"node {low}")
+        theirs.add(f"node {high}", f"node {low}")
+    ours._check()
+    ours.prepare()
+    theirs.prepare()
+    while theirs.is_active():
+        ready = theirs.get_ready()
+        assert ours.get_ready() == ready
+        for node in ready:
+            ours.done(node[:5] + node[5:])
+        theirs.done(*ready)
+    assert not ours.is_active()
+    ours._check()
+
+
 def test_keywords_subclasses_generics_and_attributes() -> None:
     class Logged(TopologicalSorter[str]):
         def __init__(self, graph: dict[str, list[str]], name: str) -> None:

@@ -17,7 +17,7 @@ def test_every_python_block_shows_its_output():
     assert README.read_text("utf-8").count("```python\n") == len(EXAMPLES) >= 2
 
 
-@pytest.mark.parametrize(("code", "shown"), EXAMPLES)
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
 def test_an_example_prints_what_is_shown(code: str, shown: str):
     printed = StringIO()
     with redirect_stdout(printed):

@@ -47,6 +47,7 @@ cdef struct Note:
     int32_t more_in          # new in-edges
 
 cdef struct Sorted:
+    int32_t n                # vertices when the check began: younger ones have no edges, and no place in these arrays
     int64_t *first           # n + 1: where a source's edges start in ends and labels
     int32_t *kept            # n: how many of them are new
     int32_t *ends            # targets by source
@@ -163,19 +164,22 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
         v.id = b.targets[i] if i < b.count else again[3 * (i - b.count) + 1]
         vertex_lock_pair(s, u.id, v.id, True)
         if i >= b.count:
+            if promised:                 # it reserves for itself what was promised to it
+                c.board.log.lock.lock()
+                c.board.log.promised -= 2
+                c.board.log.lock.unlock()
             edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
         else:
             logging = c.board.on and log_on(&c.board.log)
             if logging:
                 c.board.log.lock.lock()
             edge_write_locked(c, u, v, batch_label(b, i), logging, answer)
-            if logging:
+            if promised:
+                if not logging:
+                    c.board.log.lock.lock()
+                c.board.log.promised -= 2
                 c.board.log.lock.unlock()
         vertex_unlock_pair(s, u.id, v.id)
-        if promised:
-            c.board.log.lock.lock()
-            c.board.log.promised -= 2
-            c.board.log.lock.unlock()
     return DONE
 
 
@@ -273,6 +277,7 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
     cdef Vertex *vertex
     cdef Note *note
     cdef bint positions                  # only where a label may have to be replaced
+    w.n = n
     w.first = <int64_t *>calloc(<size_t>n + 2, sizeof(int64_t))
     w.kept = <int32_t *>calloc(<size_t>n + 1, sizeof(int32_t))
     w.ends = <int32_t *>malloc((<size_t>b.count + 1) * sizeof(int32_t))
@@ -345,7 +350,7 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
 cdef inline bint sorted_order(Core *c, Sorted *w) noexcept nogil:
     """The new order over old and new edges together; False when there is a cycle. O(n + m), Kahn 1962."""
     cdef Store *s = &c.store
-    cdef int32_t n = s.used.load(acquire)
+    cdef int32_t n = w.n
     cdef int64_t i, done = 0, count = 0
     cdef int32_t u, k
     cdef Vertex *vertex
@@ -381,7 +386,7 @@ cdef inline Outcome sorted_cycle(Core *c, Sorted *w, Answer *answer) noexcept no
     Depth first without recursion; `order` is the stack, `owner` the colour (0 new, 1 on the stack, 2 done), `at` the next edge.
     """
     cdef Store *s = &c.store
-    cdef int32_t n = s.used.load(acquire)
+    cdef int32_t n = w.n
     cdef int64_t depth, i, start
     cdef int32_t root, u, v, k
     cdef Vertex *vertex
@@ -432,7 +437,7 @@ cdef inline Outcome sorted_cycle(Core *c, Sorted *w, Answer *answer) noexcept no
 
 cdef inline bint sorted_reserve(Core *c, Sorted *w) noexcept nogil:
     cdef Store *s = &c.store
-    cdef int32_t n = s.used.load(acquire)
+    cdef int32_t n = w.n
     cdef int32_t u
     cdef bint room = True
     cdef Vertex *vertex
@@ -451,7 +456,7 @@ cdef inline bint sorted_reserve(Core *c, Sorted *w) noexcept nogil:
 cdef inline void sorted_relink(Core *c, Sorted *w) noexcept nogil:
     """Make the new order the graph's order. O(n)."""
     cdef Store *s = &c.store
-    cdef int32_t n = s.used.load(acquire)
+    cdef int32_t n = w.n
     cdef uint64_t rank = (<uint64_t>1 << 63) - ((<uint64_t>w.ordered >> 1) << END_GAP_BITS)
     cdef int64_t i
     cdef int32_t u
@@ -474,7 +479,7 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
     """Write the new edges, vertex by vertex: the in-lists first, so that a reader who finds v among u's successors
     finds u among v's predecessors. O(n + m). Only for graphs without statuses."""
     cdef Store *s = &c.store
-    cdef int32_t n = s.used.load(acquire)
+    cdef int32_t n = w.n
     cdef int64_t i
     cdef int32_t u, k
     cdef Vertex *vertex
@@ -527,7 +532,7 @@ cdef inline Outcome bulk_add_large(Core *c, Batch *b, Rules rules, Answer *answe
         sorted_relink(c, &w)
         sorted_publish(c, &w)
         answer.added = 0
-        for i in range(c.store.used.load(acquire)):
+        for i in range(w.n):
             answer.added += w.kept[i]
         labels_only.count = 0
         batch_publish(c, &labels_only, w.agains, w.again, rules, answer)

@@ -33,7 +33,6 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
-from fastdag._adjacency cimport list_find_locked
 from fastdag._atomics cimport acquire, release, seq_cst
 from fastdag._bulk cimport Batch, bulk_add, edges_in
 from fastdag._check cimport core_check
@@ -41,12 +40,12 @@ from fastdag._drain cimport (
     DRAIN_ABSENT, DRAIN_DONE, DRAIN_MOST, DRAIN_OUT, Drain, DrainEdge,
     drain_add, drain_find_cycle, drain_finish, drain_free, drain_grow, drain_prepare, drain_queue,
 )
-from fastdag._edges cimport Core, Rules, edge_add, edge_remove, vertex_remove
+from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove, vertex_remove
 from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
 from fastdag._log cimport Entry, log_switch, log_take, log_watch_more
 from fastdag._names cimport (
-    SHARDS, Shard, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_mix, shard_drop, shard_find,
-    shard_of, shard_put, shard_reserve,
+    FREE_THREADED, SHARDS, Shard, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect, name_mix,
+    shard_drop, shard_find, shard_of, shard_put, shard_reserve,
 )
 from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._search cimport search_free
@@ -64,16 +63,6 @@ from fastdag.errors import CapacityError, CycleError, EdgeNotFoundError, UnitNot
 
 cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
-
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #define FASTDAG_FREE_THREADED 1
-    #else
-    #define FASTDAG_FREE_THREADED 0
-    #endif
-    """
-    const int FREE_THREADED "FASTDAG_FREE_THREADED"
 
 cdef enum:
     FEW = 64                 # so many neighbours are copied without asking for memory
@@ -140,19 +129,7 @@ cdef inline Outcome ends_copy(Core *c, Ref ref, bint backward, Ends *e, bint wai
     return outcome
 
 
-cdef inline Outcome label_of(Core *c, int32_t u, Ref v, int32_t *label, bint wait) noexcept nogil:
-    """Label id of an edge u -> v: DONE, MISSING or BUSY. Only u is locked: its out-list holds the label."""
-    cdef Vertex *source = vertex_at(&c.store, u)
-    cdef int32_t at
-    if not vertex_lock(&c.store, u, wait):
-        return BUSY
-    at = list_find_locked(&source.outs, v.id)
-    if at >= 0:
-        label[0] = list_labels(&source.outs)[at]
-    vertex_unlock(&c.store, u)
-    return DONE if at >= 0 else MISSING
-
-
+@cython.no_gc_clear  # what a finalizer calls must find the names
 cdef class Graph:
     """A directed acyclic graph that many threads may read and change at once.
 
@@ -246,8 +223,10 @@ cdef class Graph:
         return 0
 
     cdef bint _find_or_make(self, vertex, Ref *ref) except -1:
-        """Look a vertex up, or make it, TENTATIVE; whether it was made. O(1) expected."""
-        cdef uint64_t mixed = self._mixed(vertex)
+        """Look a vertex up, or make it, tentative; whether it was made. O(1) expected."""
+        return self._find_or_make_mixed(vertex, self._mixed(vertex), ref)
+
+    cdef bint _find_or_make_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
         cdef Shard *d = shard_of(self.shards, mixed)
         cdef int64_t at
         interpreter_lock(&d.lock)
@@ -455,12 +434,16 @@ cdef class Graph:
         cdef Outcome outcome
         cdef uint64_t recycled
         cdef list path
+        cdef uint64_t source_mixed = self._mixed(source)
+        cdef uint64_t target_mixed = self._mixed(target)
+        name_expect(self.shards, source_mixed)
+        name_expect(self.shards, target_mixed)
         try:
             while True:
                 recycled = self.c.store.recycled.load(acquire)
-                source_new = self._find_or_make(source, &u)
+                source_new = self._find_or_make_mixed(source, source_mixed, &u)
                 try:
-                    target_new = self._find_or_make(target, &v)
+                    target_new = self._find_or_make_mixed(target, target_mixed, &v)
                 except BaseException:
                     if source_new:
                         self._discard(source, u)
@@ -641,27 +624,27 @@ cdef class Graph:
         raise IndexError(f"no vertex has the index {index}; indices run from 0 to {self.c.store.used.load(acquire) - 1}")
 
     def has_edge(self, source, target):
-        """Whether the edge is there; False when a vertex is not. O(edges of the source out)."""
-        cdef int32_t label
-        return self._label_id(source, target, &label) == DONE
+        """Whether the edge is there; False when a vertex is not. O(edges of the source out or the target in, the fewer)."""
+        return self._look(source, target, NULL) == DONE
 
-    cdef Outcome _label_id(self, source, target, int32_t *label) except *:
+    cdef Outcome _look(self, source, target, int32_t *label) except *:
+        """DONE, MISSING, or STALE where a vertex is not there."""
         cdef Ref u, v
-        cdef Outcome outcome
         if not self._find(source, &u) or not self._find(target, &v):
             return STALE
-        outcome = label_of(&self.c, u.id, v, label, False)
+        return self._look_at(u, v, label)
+
+    cdef Outcome _look_at(self, Ref u, Ref v, int32_t *label) noexcept:
+        cdef Outcome outcome = edge_look(&self.c, u, v, label, False)
         if outcome == BUSY:
             with nogil:
-                outcome = label_of(&self.c, u.id, v, label, True)
-        if outcome == DONE and not (alive(&self.c.store, u) and alive(&self.c.store, v)):
-            return MISSING
+                outcome = edge_look(&self.c, u, v, label, True)
         return outcome
 
     def edge_label(self, source, target):
         """Label of an edge, None where it has none. O(edges of the source out). Raises VertexNotFoundError, EdgeNotFoundError."""
-        cdef int32_t label
-        cdef Outcome outcome = self._label_id(source, target, &label)
+        cdef int32_t label = 0
+        cdef Outcome outcome = self._look(source, target, &label)
         cdef Ref ref
         if outcome == STALE:
             self._need(source, &ref)
@@ -723,12 +706,12 @@ cdef class Graph:
             if pinned:
                 self._unpin()
 
-    cdef bint _label_at(self, int32_t u, Ref v, int32_t *label):
-        cdef Outcome outcome = label_of(&self.c, u, v, label, False)
-        if outcome == BUSY:
-            with nogil:
-                outcome = label_of(&self.c, u, v, label, True)
-        return outcome == DONE
+    cdef bint _label_at(self, int32_t id, Ref v, int32_t *label):
+        """Label id of the edge from a source given by its id, under a pin; False when it has gone."""
+        cdef Ref u
+        u.id = id
+        u.born = vertex_at(&self.c.store, id).born.load(acquire)
+        return self._look_at(u, v, label) == DONE
 
     def successors(self, vertex):
         """The vertices that this one depends on, in the order in which the edges came; empty when it is not there. O(edges)."""
@@ -1426,6 +1409,7 @@ cdef Rules KEEP = Rules(False, True)
 cdef Rules REPLACING = Rules(True, True)
 
 
+@cython.no_gc_clear
 cdef class StatusGraph(Graph):
     """A `Graph` whose vertices have a status and whose labels are requirements: what `fastdag.Manager` stands on.
 

@@ -260,6 +260,23 @@ cdef inline Outcome edge_add(
     return outcome
 
 
+cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) noexcept nogil:
+    """Whether an edge is there, and where `label` is not NULL its label id. O(the shorter list; for the label, u's)."""
+    cdef Vertex *source = vertex_at(&c.store, u.id)
+    cdef Vertex *target = vertex_at(&c.store, v.id)
+    cdef Outcome outcome = MISSING
+    if not vertex_lock_pair(&c.store, u.id, v.id, wait):
+        return BUSY
+    if not alive(&c.store, u) or not alive(&c.store, v):
+        outcome = STALE
+    elif edge_exists_locked(source, target, u.id, v.id):
+        outcome = DONE
+        if label != NULL:
+            label[0] = list_labels(&source.outs)[list_find_locked(&source.outs, v.id)]
+    vertex_unlock_pair(&c.store, u.id, v.id)
+    return outcome
+
+
 cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil:
     """Take an edge out. O(entries of both lists)."""
     cdef Store *s = &c.store

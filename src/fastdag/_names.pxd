@@ -28,6 +28,7 @@ cdef extern from *:
     #define fastdag_unlock(m) PyMutex_Unlock(m)
     static inline PyObject *fastdag_item(PyObject *list, Py_ssize_t i) { return PyList_GetItemRef(list, i); }
     #define fastdag_item_is(list, i, object) 0
+    #define FASTDAG_FREE_THREADED 1
     #else
     typedef char fastdag_mutex;
     #define fastdag_lock(m) ((void)(m))
@@ -38,10 +39,13 @@ cdef extern from *:
         return item;
     }
     #define fastdag_item_is(list, i, object) (PyList_GET_ITEM(list, i) == (object))
+    #define FASTDAG_FREE_THREADED 0
     #endif
     """
     ctypedef struct interpreter_mutex "fastdag_mutex":
         pass
+    const int FREE_THREADED "FASTDAG_FREE_THREADED"
+    void prefetch "__builtin_prefetch"(const void *) nogil
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
     object list_item "fastdag_item"(object, Py_ssize_t)
@@ -77,6 +81,13 @@ cdef inline uint32_t slot_home(Shard *d, uint32_t hash) noexcept nogil:
 
 cdef inline Shard *shard_of(Shard *shards, uint64_t mixed) noexcept nogil:
     return &shards[mixed & (SHARDS - 1)]
+
+
+cdef inline void name_expect(Shard *shards, uint64_t mixed) noexcept nogil:
+    """Have the slot of a name that is about to be looked up brought into the cache."""
+    cdef Shard *d = shard_of(shards, mixed)
+    if FREE_THREADED == 0 and d.room:  # without an interpreter lock the slots may be read under the shard's mutex only
+        prefetch(&d.slots[slot_home(d, <uint32_t>(mixed >> 32))])
 
 
 cdef inline bint shard_reserve(Shard *d) noexcept nogil:

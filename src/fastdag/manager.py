@@ -242,15 +242,13 @@ class Manager:
         >>> manager.add_dependencies([("app", "db"), ("db", "disk", "mounted")])
         2
         """
-        rows: list[tuple[str, str, Requirement]] = []
-        for dependency in dependencies:
-            unit, depends_on, requires = _parts(dependency)
-            rows.append((_require_unit(unit), _require_unit(depends_on), Requirement.of(requires)))
+        given = list(dependencies)
         flips: Flips | None = [] if self._auto_skip else None
-        code, position = self._core.add_dependencies(rows, replace, flips)
+        # Made on the way: a list of all these tuples would cost more in garbage collection than adding them does.
+        code, position = self._core.add_dependencies(map(_row, given), replace, flips)
         while code:
-            self._settle(code, *rows[position], rows[:position])
-            code, position = self._core.add_dependencies(rows, replace, flips)
+            self._settle(code, *_row(given[position]), given[:position])
+            code, position = self._core.add_dependencies(map(_row, given), replace, flips)
         if flips:
             self._skip(flips)
         if self._has_events():
@@ -637,7 +635,7 @@ class Manager:
         unit: str,
         depends_on: str,
         requires: Requirement,
-        earlier: Sequence[tuple[str, str, Requirement]],
+        earlier: Sequence[object],
     ) -> None:
         """Raise what the core's refusal means, or set right what keeps it from accepting when it is asked again."""
         if code == 5:
@@ -648,7 +646,8 @@ class Manager:
             return
         if code == 3:
             raise UnitNotFoundError(_require_unit(unit))
-        same = [row[2] for row in earlier if row[:2] == (unit, depends_on)]  # of the same batch, added by nobody yet
+        # of the same batch, added by nobody yet
+        same = [row[2] for row in map(_row, earlier) if row[:2] == (unit, depends_on)]
         existing = same[0] if same else self._core.edge_label(unit, depends_on)
         if existing is not requires:  # or another thread has replaced it just now
             raise ConflictingRequirementError(unit, depends_on, existing, requires)
@@ -689,10 +688,15 @@ def _unit_list(units: Iterable[str]) -> list[str]:
     return names
 
 
-def _parts(dependency: object) -> tuple[object, object, object]:
+def _row(dependency: object) -> tuple[str, str, Requirement]:
+    """Check one element of a bulk of dependencies and fill in the requirement."""
     match dependency:
         case (unit, depends_on):
-            return unit, depends_on, Requirement.SUCCESS
+            requires: object = Requirement.SUCCESS
         case (unit, depends_on, requires):
-            return unit, depends_on, requires
-    raise ValueError(f"a dependency must be (unit, depends_on) or (unit, depends_on, requires), not {dependency!r}")
+            pass
+        case _:
+            raise ValueError(
+                f"a dependency must be (unit, depends_on) or (unit, depends_on, requires), not {dependency!r}"
+            )
+    return _require_unit(unit), _require_unit(depends_on), Requirement.of(requires)

@@ -192,10 +192,9 @@ class Delivery:
                         subscription.callback(event)
                     except Exception as error:  # noqa: BLE001 - reported, whatever it is
                         self._report(error, event, subscription.callback)
-            try:
-                kind, unit, cause, old, new, sequence, time = queue.popleft()
-            except IndexError:
+            if not queue:
                 return
+            kind, unit, cause, old, new, sequence, time = queue.popleft()  # nobody else takes from it
             if kind == DEPENDENCY and unit in routes:
                 self._follow(unit, cause)
             name = KINDS[kind]
