@@ -22,6 +22,7 @@ from cpython cimport array
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Keys, PyDict_SetDefault, PyDict_Values
+from cpython.exc cimport PyErr_Clear
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsLong
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
@@ -63,6 +64,7 @@ from fastdag.errors import CapacityError, CycleError, EdgeNotFoundError, UnitNot
 
 cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
+    Py_hash_t _hash "PyObject_Hash"(PyObject *vertex)  # -1: an error is set
 
 cdef enum:
     FEW = 64                 # so many neighbours are copied without asking for memory
@@ -192,14 +194,22 @@ cdef class Graph:
     # --- names -------------------------------------------------------------------------------------------------
 
     cdef uint64_t _mixed(self, vertex) except? 7:
+        cdef Py_hash_t hash = _hash(<PyObject *>vertex)
+        if hash == -1:
+            self._unhashable(vertex)
+        return name_mix(hash)
+
+    cdef int _unhashable(self, vertex) except -1:
+        """Raise what hashing a vertex raised, in words of its own where the type is not hashable at all."""
+        cdef str why
+        PyErr_Clear()
         try:
-            return name_mix(hash(vertex))
+            hash(vertex)
         except TypeError as error:
-            if "unhashable" not in str(error):
+            why = str(error)
+            if "unhashable" not in why:
                 raise
-            raise TypeError(
-                f"vertex {vertex!r} cannot be hashed ({error}); use something hashable, such as a string or a tuple"
-            ) from None
+        raise TypeError(f"vertex {vertex!r} cannot be hashed ({why}); use something hashable, such as a string or a tuple")
 
     cdef bint _find(self, vertex, Ref *ref) except -1:
         """Look a vertex up: whether it is there."""
@@ -426,59 +436,61 @@ cdef class Graph:
             vertex_unlock(&self.c.store, ref.id)
         return 0
 
-    cdef Outcome _add(self, source, target, int32_t label, Rules rules, Answer *answer) except *:
+    cdef Outcome _add(self, source, target, int32_t label, Rules rules, Answer *answer, bint pinned) except *:
         """Add an edge between names: DONE, REPLACED, EXISTED, CONFLICT or UNREGISTERED; raises on a cycle and without memory."""
         cdef Ref u, v
         cdef bint source_new, target_new
-        cdef bint pinned = False
-        cdef Outcome outcome
+        cdef Outcome outcome = STALE
         cdef uint64_t recycled
-        cdef list path
         cdef uint64_t source_mixed = self._mixed(source)
         cdef uint64_t target_mixed = self._mixed(target)
         name_expect(self.shards, source_mixed)
         name_expect(self.shards, target_mixed)
-        try:
-            while True:
-                recycled = self.c.store.recycled.load(acquire)
-                source_new = self._find_or_make_mixed(source, source_mixed, &u)
-                try:
-                    target_new = self._find_or_make_mixed(target, target_mixed, &v)
-                except BaseException:
-                    if source_new:
-                        self._discard(source, u)
-                    raise
-                if u.id == v.id:
-                    if source_new:
-                        self._discard(source, u)
-                    raise CycleError([source, source])
-                outcome = edge_add(&self.c, u, v, label, rules, answer, False)
-                if outcome == BUSY:
-                    with nogil:
-                        outcome = edge_add(&self.c, u, v, label, rules, answer, True)
-                if outcome == DONE or outcome == REPLACED or outcome == EXISTED or outcome == CONFLICT:
-                    return outcome
-                if outcome == STALE:
-                    continue
+        while outcome == STALE:
+            recycled = self.c.store.recycled.load(acquire)
+            source_new = self._find_or_make_mixed(source, source_mixed, &u)
+            try:
+                target_new = self._find_or_make_mixed(target, target_mixed, &v)
+            except BaseException:
                 if source_new:
                     self._discard(source, u)
-                if target_new:
-                    self._discard(target, v)
-                if outcome == UNREGISTERED:
-                    return outcome
-                if outcome == NO_MEMORY:
-                    raise MemoryError
-                path = self._list(answer.path, answer.path_length)
-                if pinned or self.c.store.recycled.load(acquire) == recycled:
-                    raise CycleError([*path, path[0]])
-                # A vertex of the path may have gone, and the cycle with it: try again, keeping the ids as they are.
-                self._pin()
-                pinned = True
+                raise
+            if u.id == v.id:
+                if source_new:
+                    self._discard(source, u)
+                raise CycleError([source, source])
+            outcome = edge_add(&self.c, u, v, label, rules, answer, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = edge_add(&self.c, u, v, label, rules, answer, True)
+        if outcome == DONE or outcome == REPLACED or outcome == EXISTED or outcome == CONFLICT:
+            return outcome
+        try:
+            if source_new:
+                self._discard(source, u)
+            if target_new:
+                self._discard(target, v)
+            if outcome == NO_MEMORY:
+                raise MemoryError
+            if outcome == CYCLE and (pinned or self.c.store.recycled.load(acquire) == recycled):
+                self._raise_cycle(answer)
         finally:
             free(answer.path)
             answer.path = NULL
-            if pinned:
-                self._unpin()
+        if outcome == UNREGISTERED:
+            return outcome
+        # A vertex of the path may have gone, and the cycle with it: try again, keeping the ids as they are.
+        self._pin()
+        try:
+            return self._add(source, target, label, rules, answer, True)
+        finally:
+            self._unpin()
+
+    cdef int _raise_cycle(self, Answer *answer) except -1:
+        """Raise the CycleError whose path of ids is in the answer; the ids still mean what they meant."""
+        cdef list path = self._list(answer.path, answer.path_length)
+        path.append(path[0])
+        raise CycleError(path)
 
     def add_edge(self, source, target, label=None):
         """Add the edge `source -> target`, and the vertices that are not there; on an edge that is there replace the label.
@@ -521,7 +533,7 @@ cdef class Graph:
         cdef Answer answer
         cdef int32_t label_id = self._label(label)
         memset(&answer, 0, sizeof(Answer))
-        return self._add(source, target, label_id, PLAIN, &answer) == DONE
+        return self._add(source, target, label_id, PLAIN, &answer, False) == DONE
 
     def remove_edge(self, source, target):
         """Remove an edge; its vertices stay.
@@ -776,7 +788,6 @@ cdef class Graph:
         cdef Ref ref
         cdef Outcome outcome = STALE
         cdef list made = []
-        cdef list path
         cdef tuple edge
         memset(&b, 0, sizeof(Batch))
         b.sources = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
@@ -808,8 +819,7 @@ cdef class Graph:
             if outcome == NO_MEMORY:
                 raise MemoryError
             if outcome == CYCLE:
-                path = self._list(answer.path, answer.path_length)
-                raise CycleError([*path, path[0]])
+                self._raise_cycle(answer)
             if outcome == DONE:
                 made.clear()
             return outcome
@@ -949,7 +959,6 @@ cdef class Graph:
         cdef Batch b
         cdef int64_t n, m = 0, i = 0
         cdef Outcome outcome
-        cdef list path
         memset(&answer, 0, sizeof(Answer))
         memset(&b, 0, sizeof(Batch))
         self._pin()
@@ -978,8 +987,7 @@ cdef class Graph:
                     raise self._bad_index("sources", i, b.sources[i])
                 raise self._bad_index("targets", i, b.targets[i])
             if outcome == CYCLE:
-                path = self._list(answer.path, answer.path_length)
-                raise CycleError([*path, path[0]])
+                self._raise_cycle(&answer)
             return answer.added
         finally:
             self._unpin()
@@ -1596,7 +1604,7 @@ cdef class StatusGraph(Graph):
             return 3
         self._want_flips(&answer, flips)
         try:
-            outcome = self._add(vertex, target, label, REPLACING if replace else KEEP, &answer)
+            outcome = self._add(vertex, target, label, REPLACING if replace else KEEP, &answer, False)
             self._flips(&answer, flips)
         finally:
             free(answer.flips)

@@ -39,7 +39,7 @@ class Held(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """Why a unit waits. As text: an indented tree, in which each unit is spelled out once.
+    """Why a unit waits. As text: an indented tree (from level 20 on with numbers) that spells out each unit once.
 
     Attributes
     ----------
@@ -65,7 +65,8 @@ class Explanation(NamedTuple):
         while open_:
             depth, dependency = open_.pop()
             held = self.units[dependency.depends_on]
-            line = f"{'  ' * depth}needs {dependency.requires} of {held.unit!r}: {held}"
+            indent = "  " * depth if depth <= _DEEPEST else "  " * _DEEPEST + f"({depth}) "
+            line = f"{indent}needs {dependency.requires} of {held.unit!r}: {held}"
             if dependency.impossible:
                 line += ", impossible"
             elif held.status == Status.PENDING and held.state == STATES[READY]:
@@ -106,6 +107,7 @@ class Stall(NamedTuple):
         return f"{self.unit!r} ({self.status}) can never become ready: it needs {', '.join(reasons)}"
 
 
+_DEEPEST = 20  # levels that are indented; from there on they are numbered, or a long chain would be mostly blanks
 _NOT_BEGUN = frozenset({Status.PENDING, Status.SKIPPED})  # such a unit waits for its dependencies, or waited in vain
 
 
