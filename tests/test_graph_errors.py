@@ -355,7 +355,7 @@ def test_an_iterable_that_raises(graph, after):
     with refused(graph, LookupError, "lost"):
         graph.add_edges_from(rows())
     with refused(graph, LookupError, "lost"):
-        graph.add_edges(array("i", [1, 1]), array("i", [4, 5]), (row[0] for row in rows()))
+        graph.add_edges(array("i", [1, 1, 1, 1]), array("i", [4, 5, 4, 5]), (row[0] for row in rows()))
 
 
 @pytest.mark.parametrize("edges", [None, 5])
@@ -458,7 +458,7 @@ def test_buffers_of_different_lengths(graph, n, m):
 
 @pytest.mark.parametrize("labels", [0, 1, 3, 1000])
 def test_labels_of_another_length(graph, labels):
-    message = r"labels has \d+ entries for 2 edges; give each edge one, or none at all"
+    message = r"labels has (more than )?\d+ entries for 2 edges; give each edge one, or none at all"
     with refused(graph, ValueError, message):
         graph.add_edges(array("i", [1, 1]), array("i", [4, 5]), ["x"] * labels)
 

@@ -80,6 +80,7 @@ def is_topological(graph):
 
 
 def test_fifty_writers_beside_a_hundred_readers():
+    sys.setswitchinterval(0.005)  # with as many threads, switching more often takes more time than it finds
     graph = Graph()
     names = 400
     cycles = []
@@ -93,9 +94,10 @@ def test_fifty_writers_beside_a_hundred_readers():
                 what = rng.random()
                 try:
                     if what < 0.6:
-                        graph.add_edge(min(u, v), max(u, v), seed)
+                        u, v = sorted((u, v))
+                        graph.add_edge(u, v, seed)
                     elif what < 0.7:
-                        graph.add_edge(u, v, seed)  # either way round: half of these may close a cycle
+                        graph.add_edge(u, v, seed)  # either way round: may close a cycle
                     elif what < 0.8:
                         graph.add_edge((seed, i), u, seed)
                         mine.add((seed, i))
@@ -482,10 +484,11 @@ def test_indices_are_used_again_beside_readers_of_the_whole_graph():
     graph.add_edges_from(itertools.pairwise(range(500)))
 
     def writer():
-        for _ in range(3000):
+        for _ in range(60_000):
             graph.add_vertex("x")
             graph.remove_vertex("x")
 
     beside([writer], [graph.topological_sort] * 4)
     graph._check()
-    assert len(graph.to_csr()[0]) - 1 < 500 + 1500, "memory grows for as long as somebody reads"
+    # An index waits for the reads that may know it: some thousands of rounds pass meanwhile, but not all of them.
+    assert len(graph.to_csr()[0]) - 1 < 500 + 30_000, "memory grows for as long as somebody reads"

@@ -739,7 +739,7 @@ def test_out_of_memory_while_adding_changes_nothing() -> None:
     failures, sorter = failing(TopologicalSorter(), "add", many[0])
     assert failures >= 1
     failures, sorter = failing(sorter, "add", many[1], *many[2:])
-    assert failures >= 5
+    assert failures >= 3
     sorter.prepare()
     assert [set(ready) for ready in drained(sorter)] == [set(many) - {many[1]}, {many[1]}]
 
@@ -750,7 +750,7 @@ def test_out_of_memory_while_draining_changes_nothing() -> None:
     failures, sorter = failing(TopologicalSorter({many[0]: many[1:]}), "add", *many)
     assert failures >= 2
     failures, sorter = failing(sorter, "prepare")
-    assert failures >= 5
+    assert failures >= 5  # three arrays, and two for the search
     failures, sorter = failing(sorter, "get_ready")
     assert failures >= 2
     failures, sorter = failing(sorter, "done", *many[1:])

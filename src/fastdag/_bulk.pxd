@@ -153,9 +153,9 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
     if c.board.on:
         # Promised whether or not anything listens now: somebody may begin to while this load is written.
         c.board.log.lock.lock()
-        promised = log_reserve_locked(&c.board.log, 2 * (b.count + agains))
+        promised = log_reserve_locked(&c.board.log, 2 * (b.count + agains) + 2)
         if promised:
-            c.board.log.promised += 2 * (b.count + agains)
+            c.board.log.promised += 2 * (b.count + agains)  # and two more: what a relabelling reserves for itself
         c.board.log.lock.unlock()
         if not promised:
             return NO_MEMORY
@@ -164,11 +164,11 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
         v.id = b.targets[i] if i < b.count else again[3 * (i - b.count) + 1]
         vertex_lock_pair(s, u.id, v.id, True)
         if i >= b.count:
-            if promised:                 # it reserves for itself what was promised to it
+            edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
+            if promised:
                 c.board.log.lock.lock()
                 c.board.log.promised -= 2
                 c.board.log.lock.unlock()
-            edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
         else:
             logging = c.board.on and log_on(&c.board.log)
             if logging:

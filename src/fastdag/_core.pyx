@@ -14,7 +14,7 @@ Guarantees
 """
 
 import copyreg
-from array import array as _array
+import operator
 from types import GenericAlias
 
 cimport cython
@@ -131,6 +131,44 @@ cdef inline Outcome ends_copy(Core *c, Ref ref, bint backward, Ends *e, bint wai
     return outcome
 
 
+cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
+    """Let a vertex stay whatever becomes of the edge it was made for: DONE, STALE or BUSY. O(1)."""
+    cdef Outcome outcome = STALE
+    if not vertex_lock(&c.store, ref.id, wait):
+        return BUSY
+    if alive(&c.store, ref):
+        vertex_at(&c.store, ref.id).tentative = False
+        outcome = DONE
+    vertex_unlock(&c.store, ref.id)
+    return outcome
+
+
+cdef inline Outcome vertex_degrees(Core *c, Ref ref, int64_t *outs, int64_t *ins, bint wait) noexcept nogil:
+    """Lengths of both edge lists at one moment: DONE, STALE or BUSY. O(1)."""
+    cdef Vertex *v = vertex_at(&c.store, ref.id)
+    cdef Outcome outcome = STALE
+    if not vertex_lock(&c.store, ref.id, wait):
+        return BUSY
+    if alive(&c.store, ref):
+        outs[0] = v.outs.count
+        ins[0] = v.ins.count
+        outcome = DONE
+    vertex_unlock(&c.store, ref.id)
+    return outcome
+
+
+cdef inline Outcome status_read(Core *c, int32_t id, int32_t *status, int *state, int64_t *since, bint wait) noexcept nogil:
+    """Status, state and time of a vertex at one moment: DONE or BUSY. O(1)."""
+    cdef Readiness *r = readiness_at(&c.board, id)
+    if not vertex_lock(&c.store, id, wait):
+        return BUSY
+    status[0] = status_of(&c.board, id)
+    since[0] = r.since.load(acquire)
+    state[0] = <int>state_of(r.word.load(acquire))
+    vertex_unlock(&c.store, id)
+    return DONE
+
+
 @cython.no_gc_clear  # what a finalizer calls must find the names
 cdef class Graph:
     """A directed acyclic graph that many threads may read and change at once.
@@ -162,8 +200,10 @@ cdef class Graph:
     cdef int32_t last_label_id         # … and its id
     cdef interpreter_mutex names_lock  # without the interpreter lock: guards what follows, `names` and `labels` as they grow
     cdef vector[int32_t] free_ids      # ids to be used again
-    cdef vector[int32_t] deferred      # ids to be used again once no read is pinned
-    cdef int64_t pins                  # reads under way during which no id may be used again
+    cdef int epoch                     # 0 or 1: which of the two lines below new pins and deferred ids join
+    cdef int64_t[2] pins               # reads under way that rely on ids meaning what they meant
+    cdef vector[int32_t] deferred_0    # ids to be used again once the reads that may know them have ended, by epoch
+    cdef vector[int32_t] deferred_1
     cdef int64_t n_vertices
     cdef object __weakref__
 
@@ -213,7 +253,9 @@ cdef class Graph:
 
     cdef bint _find(self, vertex, Ref *ref) except -1:
         """Look a vertex up: whether it is there."""
-        cdef uint64_t mixed = self._mixed(vertex)
+        return self._find_mixed(vertex, self._mixed(vertex), ref)
+
+    cdef bint _find_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
         cdef Shard *d = shard_of(self.shards, mixed)
         cdef int64_t at
         interpreter_lock(&d.lock)
@@ -226,6 +268,20 @@ cdef class Graph:
             return ref.born != 0
         finally:
             interpreter_unlock(&d.lock)
+
+    cdef bint _find_pair(self, source, target, Ref *u, Ref *v) except -1:
+        """Look two vertices up; equal ids then mean the same vertex."""
+        while True:
+            if not self._find(source, u) or not self._find(target, v):
+                return False
+            if u.id != v.id or u.born == v.born:
+                return True  # else the one went, and its id was used for the other, between the two look-ups
+
+    cdef int _need_pair(self, source, target, Ref *u, Ref *v) except -1:
+        if not self._find_pair(source, target, u, v):
+            self._need(source, u)
+            raise VertexNotFoundError(target)
+        return 0
 
     cdef int _need(self, vertex, Ref *ref) except -1:
         if not self._find(vertex, ref):
@@ -290,66 +346,85 @@ cdef class Graph:
         self.n_vertices += 1
         return 0
 
-    cdef int _recycle(self, vertex, int32_t id) except -1:
+    cdef int _recycle(self, uint64_t mixed, int32_t id) except -1:
         """Forget the name of a vertex that was taken out of the core, and let its id be used again."""
-        cdef uint64_t mixed = name_mix(hash(vertex))
         cdef Shard *d = shard_of(self.shards, mixed)
-        cdef object gone  # lives on until no lock is held: its finalizer may run any code
+        cdef list gone = []  # lives on until no lock is held: finalizers may run any code
         interpreter_lock(&d.lock)
         shard_drop(d, <unsigned int>(mixed >> 32), id)
         interpreter_unlock(&d.lock)
         interpreter_lock(&self.names_lock)
         try:
             self.n_vertices -= 1
-            if self.pins:
-                self.deferred.push_back(id)
-            else:
-                self.c.store.recycled.fetch_add(1, seq_cst)  # before the name goes: a read looks at it afterwards
-                gone = self.names[id]
-                self.names[id] = None
-                self.free_ids.push_back(id)
+            self._defer(id)
+            self._reuse(gone)
         finally:
             interpreter_unlock(&self.names_lock)
         return 0
 
-    cdef void _pin(self) noexcept:
-        interpreter_lock(&self.names_lock)
-        self.pins += 1
-        interpreter_unlock(&self.names_lock)
+    cdef int _defer(self, int32_t id) except -1:
+        if self.epoch:
+            self.deferred_1.push_back(id)
+        else:
+            self.deferred_0.push_back(id)
+        return 0
 
-    cdef int _unpin(self) except -1:
+    cdef int _reuse(self, list gone) except -1:
+        """Free the ids that no pinned read can know any more. The lock of the names is held.
+
+        Two epochs in turn, so that reads which overlap without end hold nothing up: ids deferred in one epoch are free when
+        the reads that began in it have ended, and an epoch ends only when no read of the one before is left.
+        """
+        cdef vector[int32_t] *ids
         cdef int32_t id
-        cdef list gone = None  # lives on until no lock is held: finalizers may run any code
-        interpreter_lock(&self.names_lock)
-        try:
-            self.pins -= 1
-            if self.pins == 0 and not self.deferred.empty():
-                gone = []
-            while self.pins == 0 and not self.deferred.empty():
-                id = self.deferred.back()
+        cdef int turn
+        for turn in range(2):
+            if self.pins[1 - self.epoch]:
+                break
+            ids = &self.deferred_0 if self.epoch else &self.deferred_1
+            while not ids.empty():
+                id = ids.back()
                 self.free_ids.push_back(id)
-                self.deferred.pop_back()
-                self.c.store.recycled.fetch_add(1, seq_cst)
+                ids.pop_back()
+                self.c.store.recycled.fetch_add(1, seq_cst)  # before the name goes: a read looks at it afterwards
                 gone.append(self.names[id])
                 self.names[id] = None
+            self.epoch = 1 - self.epoch
+        return 0
+
+    cdef int _pin(self) noexcept:
+        """From now on ids mean what they mean; what to give back to `_unpin`."""
+        cdef int epoch
+        interpreter_lock(&self.names_lock)
+        epoch = self.epoch
+        self.pins[epoch] += 1
+        interpreter_unlock(&self.names_lock)
+        return epoch
+
+    cdef int _unpin(self, int epoch) except -1:
+        cdef list gone = []  # lives on until no lock is held: finalizers may run any code
+        interpreter_lock(&self.names_lock)
+        try:
+            self.pins[epoch] -= 1
+            self._reuse(gone)
         finally:
             interpreter_unlock(&self.names_lock)
         return 0
 
-    cdef int _discard(self, vertex, Ref ref) except -1:
+    cdef int _discard(self, uint64_t mixed, Ref ref) except -1:
         """Take out a vertex that was made for an edge which was refused, unless somebody has used it since."""
         cdef Outcome outcome = vertex_remove(&self.c, ref, True, False)
         if outcome == BUSY:
             with nogil:
                 outcome = vertex_remove(&self.c, ref, True, True)
         if outcome == DONE:
-            self._recycle(vertex, ref.id)
+            self._recycle(mixed, ref.id)
         return 0
 
     cdef int32_t _label(self, label) except -1:
         """Id of a label, interned. O(1) expected."""
         cdef PyObject *found
-        cdef object key
+        cdef object key, before
         cdef int32_t id
         if label is None:
             return 0
@@ -378,6 +453,7 @@ cdef class Graph:
             # Comparing keys can run other code, which may have interned the label meanwhile: then its id stands.
             id = <int32_t>PyLong_AsLong(<object>PyDict_SetDefault(self.label_ids, key, id))
         if not FREE_THREADED:
+            before = self.last_label  # lives on until both fields agree: its finalizer may run any code
             self.last_label = label
             self.last_label_id = id
         return id
@@ -424,22 +500,19 @@ cdef class Graph:
 
     cdef int _keep(self, vertex, Ref *ref) except -1:
         """Look a vertex up or make it, for good."""
-        cdef bint kept = False
-        while not kept:
+        cdef Outcome outcome = STALE
+        while outcome == STALE:
             self._find_or_make(vertex, ref)
-            if not vertex_lock(&self.c.store, ref.id, False):
+            outcome = vertex_keep(&self.c, ref[0], False)
+            if outcome == BUSY:
                 with nogil:
-                    vertex_lock(&self.c.store, ref.id, True)
-            kept = alive(&self.c.store, ref[0])
-            if kept:
-                vertex_at(&self.c.store, ref.id).tentative = False
-            vertex_unlock(&self.c.store, ref.id)
+                    outcome = vertex_keep(&self.c, ref[0], True)
         return 0
 
     cdef Outcome _add(self, source, target, int32_t label, Rules rules, Answer *answer, bint pinned) except *:
         """Add an edge between names: DONE, REPLACED, EXISTED, CONFLICT or UNREGISTERED; raises on a cycle and without memory."""
         cdef Ref u, v
-        cdef bint source_new, target_new
+        cdef bint source_new = False, target_new = False
         cdef Outcome outcome = STALE
         cdef uint64_t recycled
         cdef uint64_t source_mixed = self._mixed(source)
@@ -448,16 +521,20 @@ cdef class Graph:
         name_expect(self.shards, target_mixed)
         while outcome == STALE:
             recycled = self.c.store.recycled.load(acquire)
-            source_new = self._find_or_make_mixed(source, source_mixed, &u)
+            if self._find_or_make_mixed(source, source_mixed, &u):
+                source_new = True
             try:
-                target_new = self._find_or_make_mixed(target, target_mixed, &v)
+                if self._find_or_make_mixed(target, target_mixed, &v):
+                    target_new = True
             except BaseException:
                 if source_new:
-                    self._discard(source, u)
+                    self._discard(source_mixed, u)
                 raise
             if u.id == v.id:
+                if u.born != v.born:
+                    continue  # the one went, and its id was used for the other, between the two look-ups
                 if source_new:
-                    self._discard(source, u)
+                    self._discard(source_mixed, u)
                 raise CycleError([source, source])
             outcome = edge_add(&self.c, u, v, label, rules, answer, False)
             if outcome == BUSY:
@@ -467,9 +544,9 @@ cdef class Graph:
             return outcome
         try:
             if source_new:
-                self._discard(source, u)
+                self._discard(source_mixed, u)
             if target_new:
-                self._discard(target, v)
+                self._discard(target_mixed, v)
             if outcome == NO_MEMORY:
                 raise MemoryError
             if outcome == CYCLE and (pinned or self.c.store.recycled.load(acquire) == recycled):
@@ -480,11 +557,11 @@ cdef class Graph:
         if outcome == UNREGISTERED:
             return outcome
         # A vertex of the path may have gone, and the cycle with it: try again, keeping the ids as they are.
-        self._pin()
+        pin = self._pin()
         try:
             return self._add(source, target, label, rules, answer, True)
         finally:
-            self._unpin()
+            self._unpin(pin)
 
     cdef int _raise_cycle(self, Answer *answer) except -1:
         """Raise the CycleError whose path of ids is in the answer; the ids still mean what they meant."""
@@ -549,8 +626,7 @@ cdef class Graph:
         cdef Ref u, v
         cdef Outcome outcome
         while True:
-            self._need(source, &u)
-            self._need(target, &v)
+            self._need_pair(source, target, &u, &v)
             if u.id == v.id:
                 raise EdgeNotFoundError(source, target)
             outcome = edge_remove(&self.c, u, v, False)
@@ -577,14 +653,16 @@ cdef class Graph:
         """
         cdef Ref ref
         cdef Outcome outcome
+        cdef uint64_t mixed = self._mixed(vertex)
         while True:
-            self._need(vertex, &ref)
+            if not self._find_mixed(vertex, mixed, &ref):
+                raise VertexNotFoundError(vertex)
             outcome = vertex_remove(&self.c, ref, False, False)
             if outcome == BUSY:
                 with nogil:
                     outcome = vertex_remove(&self.c, ref, False, True)
             if outcome == DONE:
-                self._recycle(vertex, ref.id)
+                self._recycle(mixed, ref.id)
                 return
 
     def __contains__(self, vertex):
@@ -606,7 +684,7 @@ cdef class Graph:
         cdef int32_t id
         cdef uint64_t born
         cdef list lives = []
-        self._pin()
+        pin = self._pin()
         try:
             for id in range(self.c.store.used.load(acquire)):
                 born = vertex_at(&self.c.store, id).born.load(acquire)
@@ -615,7 +693,7 @@ cdef class Graph:
             lives.sort()
             return [self.names[id] for born, id in lives]
         finally:
-            self._unpin()
+            self._unpin(pin)
 
     def index(self, vertex):
         """Index of a vertex, as `add_edges` and `to_csr` use it. O(1) expected. Raises VertexNotFoundError."""
@@ -625,9 +703,11 @@ cdef class Graph:
 
     def vertex_at(self, index):
         """The vertex with an index. O(1). Raises IndexError."""
-        cdef int64_t i = index
         cdef object name
         cdef uint64_t born
+        cdef int64_t i
+        index = operator.index(index)
+        i = index if -1 <= index <= MOST_VERTICES else -1
         if 0 <= i < self.c.store.used.load(acquire):
             born = vertex_at(&self.c.store, <int32_t>i).born.load(acquire)
             name = list_item(self.names, i)
@@ -642,7 +722,7 @@ cdef class Graph:
     cdef Outcome _look(self, source, target, int32_t *label) except *:
         """DONE, MISSING, or STALE where a vertex is not there."""
         cdef Ref u, v
-        if not self._find(source, &u) or not self._find(target, &v):
+        if not self._find_pair(source, target, &u, &v):
             return STALE
         return self._look_at(u, v, label)
 
@@ -683,6 +763,7 @@ cdef class Graph:
         cdef Ref ref
         cdef Ends e
         cdef bint pinned = False
+        cdef int pin = 0
         cdef uint64_t recycled
         cdef list result
         cdef int32_t i, label
@@ -690,7 +771,7 @@ cdef class Graph:
             return []
         ends_start(&e)
         if with_labels and backward and self.c.store.in_words == 1:
-            self._pin()  # the labels are looked up with the sources, one by one
+            pin = self._pin()  # the labels are looked up with the sources, one by one
             pinned = True
         try:
             while True:
@@ -711,12 +792,12 @@ cdef class Graph:
                         result = [edge for edge in result if edge is not None]
                 if pinned or self.c.store.recycled.load(acquire) == recycled:
                     return result
-                self._pin()
+                pin = self._pin()
                 pinned = True
         finally:
             ends_free(&e)
             if pinned:
-                self._unpin()
+                self._unpin(pin)
 
     cdef bint _label_at(self, int32_t id, Ref v, int32_t *label):
         """Label id of the edge from a source given by its id, under a pin; False when it has gone."""
@@ -730,7 +811,7 @@ cdef class Graph:
         return self._ends(vertex, False, False)
 
     def predecessors(self, vertex):
-        """The vertices that depend on this one, in the order in which the edges came; empty when it is not there. O(edges)."""
+        """The vertices that depend on this one, in no order that is promised; empty when it is not there. O(edges)."""
         return self._ends(vertex, True, False)
 
     def out_edges(self, vertex):
@@ -743,21 +824,16 @@ cdef class Graph:
 
     cdef int64_t _degree(self, vertex, bint outs, bint ins) except -1:
         cdef Ref ref
-        cdef Vertex *v
-        cdef int64_t degree = 0
+        cdef int64_t out_degree = 0, in_degree = 0
+        cdef Outcome outcome
         self._need(vertex, &ref)
-        v = vertex_at(&self.c.store, ref.id)
-        if not vertex_lock(&self.c.store, ref.id, False):
+        outcome = vertex_degrees(&self.c, ref, &out_degree, &in_degree, False)
+        if outcome == BUSY:
             with nogil:
-                vertex_lock(&self.c.store, ref.id, True)
-        if outs:
-            degree += v.outs.count
-        if ins:
-            degree += v.ins.count
-        vertex_unlock(&self.c.store, ref.id)
-        if not alive(&self.c.store, ref):
+                outcome = vertex_degrees(&self.c, ref, &out_degree, &in_degree, True)
+        if outcome == STALE:
             raise VertexNotFoundError(vertex)
-        return degree
+        return (out_degree if outs else 0) + (in_degree if ins else 0)
 
     def out_degree(self, vertex):
         """Number of edges out of a vertex. O(1). Raises VertexNotFoundError."""
@@ -788,6 +864,7 @@ cdef class Graph:
         cdef Ref ref
         cdef Outcome outcome = STALE
         cdef list made = []
+        cdef uint64_t mixed
         cdef tuple edge
         memset(&b, 0, sizeof(Batch))
         b.sources = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
@@ -795,7 +872,7 @@ cdef class Graph:
         b.labels = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         b.source_lives = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
         b.target_lives = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
-        self._pin()
+        pin = self._pin()
         try:
             if (
                 b.sources == NULL or b.targets == NULL or b.labels == NULL or b.source_lives == NULL
@@ -805,12 +882,14 @@ cdef class Graph:
             while outcome == STALE:
                 for i in range(n):
                     edge = <tuple>edges[i]
-                    if self._find_or_make(edge[0], &ref):
-                        made.append((edge[0], ref.id, ref.born))
+                    mixed = self._mixed(edge[0])
+                    if self._find_or_make_mixed(edge[0], mixed, &ref):
+                        made.append((mixed, ref.id, ref.born))
                     b.sources[i] = ref.id
                     b.source_lives[i] = ref.born
-                    if self._find_or_make(edge[1], &ref):
-                        made.append((edge[1], ref.id, ref.born))
+                    mixed = self._mixed(edge[1])
+                    if self._find_or_make_mixed(edge[1], mixed, &ref):
+                        made.append((mixed, ref.id, ref.born))
                     b.targets[i] = ref.id
                     b.target_lives[i] = ref.born
                     b.labels[i] = edge[2]
@@ -824,9 +903,9 @@ cdef class Graph:
                 made.clear()
             return outcome
         finally:
-            for name, ref.id, ref.born in made:
-                self._discard(name, ref)
-            self._unpin()
+            for mixed, ref.id, ref.born in made:
+                self._discard(mixed, ref)
+            self._unpin(pin)
             free(b.sources)
             free(b.targets)
             free(b.labels)
@@ -864,6 +943,8 @@ cdef class Graph:
         memset(&answer, 0, sizeof(Answer))
         for edge in edges:
             try:
+                if isinstance(edge, str):
+                    raise TypeError
                 source, target, *rest = edge
             except (TypeError, ValueError):
                 rest = [None, None]
@@ -884,7 +965,7 @@ cdef class Graph:
         cdef bint wide, signed, bad = False
         try:
             PyObject_GetBuffer(buffer, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_ND)
-        except (TypeError, BufferError) as error:
+        except (TypeError, ValueError, BufferError) as error:
             raise TypeError(
                 f"{what} must be a contiguous buffer of 32- or 64-bit integers, such as array.array('i') or a NumPy array, "
                 f"not {type(buffer).__name__}"
@@ -915,12 +996,12 @@ cdef class Graph:
                     ids[i] = <int32_t>x
             if bad:
                 free(ids)
-                raise self._bad_index(what, i, x)
+                raise self._bad_index(what, i, x if signed or x >= 0 else 2**64 + x)
             return ids
         finally:
             PyBuffer_Release(&view)
 
-    cdef object _bad_index(self, str what, int64_t i, int64_t x):
+    cdef object _bad_index(self, str what, int64_t i, object x):
         return IndexError(
             f"{what}[{i}] is {x}, which is no vertex of the graph: its indices run from 0 to "
             f"{self.c.store.used.load(acquire) - 1}; add the vertices first"
@@ -961,7 +1042,7 @@ cdef class Graph:
         cdef Outcome outcome
         memset(&answer, 0, sizeof(Answer))
         memset(&b, 0, sizeof(Batch))
-        self._pin()
+        pin = self._pin()
         try:
             b.sources = self._indices(sources, "sources", &n)
             b.targets = self._indices(targets, "targets", &m)
@@ -972,8 +1053,9 @@ cdef class Graph:
                 if b.labels == NULL:
                     raise MemoryError
                 for label in labels:
-                    if i < n:
-                        b.labels[i] = self._label(label)
+                    if i == n:
+                        raise ValueError(f"labels has more than {n} entries for {n} edges; give each edge one, or none at all")
+                    b.labels[i] = self._label(label)
                     i += 1
                 if i != n:
                     raise ValueError(f"labels has {i} entries for {n} edges; give each edge one, or none at all")
@@ -990,7 +1072,7 @@ cdef class Graph:
                 self._raise_cycle(&answer)
             return answer.added
         finally:
-            self._unpin()
+            self._unpin(pin)
             free(b.sources)
             free(b.targets)
             free(b.labels)
@@ -1053,7 +1135,7 @@ cdef class Graph:
         """Whether there is a path; True from a vertex to itself, False when one is not there. O(n + m)."""
         cdef Ref u, v
         cdef Walk w
-        if not self._find(source, &u) or not self._find(target, &v):
+        if not self._find_pair(source, target, &u, &v):
             return False
         if u.id == v.id:
             return True
@@ -1078,12 +1160,11 @@ cdef class Graph:
         cdef Walk w
         cdef list path = [source]
         cdef int64_t at
-        self._need(source, &u)
-        self._need(target, &v)
+        self._need_pair(source, target, &u, &v)
         if u.id == v.id:
             return [source, source]
         memset(&w, 0, sizeof(Walk))
-        self._pin()
+        pin = self._pin()
         try:
             if self._reach(v, False, u, &w) != DONE:
                 return None
@@ -1094,7 +1175,7 @@ cdef class Graph:
             path[1:] = path[:0:-1]
             return path
         finally:
-            self._unpin()
+            self._unpin(pin)
             walk_free(&w)
 
     cdef set _reachable(self, vertex, bint backward):
@@ -1104,13 +1185,13 @@ cdef class Graph:
         nowhere.id = -1
         nowhere.born = 0
         memset(&w, 0, sizeof(Walk))
-        self._pin()
+        pin = self._pin()
         try:
             if self._reach(start, backward, nowhere, &w) != DONE:
                 raise VertexNotFoundError(vertex)
             return set(self._list(w.ids + 1, w.count - 1))
         finally:
-            self._unpin()
+            self._unpin(pin)
             walk_free(&w)
 
     def ancestors(self, vertex):
@@ -1134,7 +1215,7 @@ cdef class Graph:
     def topological_sort(self):
         """All vertices, each source before its targets, as networkx does. O(n + m)."""
         cdef Snapshot t
-        self._pin()
+        pin = self._pin()
         try:
             self._snapshot(&t)
             try:
@@ -1142,7 +1223,7 @@ cdef class Graph:
             finally:
                 snapshot_free(&t)
         finally:
-            self._unpin()
+            self._unpin(pin)
 
     def topological_generations(self):
         """The vertices by generations: a list of lists; each vertex in the first one behind all its sources. O(n + m)."""
@@ -1151,7 +1232,7 @@ cdef class Graph:
         cdef int32_t u, v
         cdef int32_t *level = NULL
         cdef list generations = []
-        self._pin()
+        pin = self._pin()
         try:
             self._snapshot(&t)
             try:
@@ -1175,7 +1256,7 @@ cdef class Graph:
                 free(level)
                 snapshot_free(&t)
         finally:
-            self._unpin()
+            self._unpin(pin)
 
     def longest_path(self, weight=None):
         """The heaviest path, a list of vertices; empty for an empty graph.
@@ -1196,7 +1277,7 @@ cdef class Graph:
         cdef double *total = NULL
         cdef int32_t *last = NULL
         cdef list path = []
-        self._pin()
+        pin = self._pin()
         try:
             self._snapshot(&t)
             try:
@@ -1232,7 +1313,7 @@ cdef class Graph:
                 free(last)
                 snapshot_free(&t)
         finally:
-            self._unpin()
+            self._unpin(pin)
 
     cdef tuple _columns(self, bint reduce):
         """One moment of the graph: vertices in insertion order, sources, targets and label ids as arrays, labels."""
@@ -1245,7 +1326,7 @@ cdef class Graph:
         cdef int64_t i, n = 0
         cdef int32_t u, id
         cdef Outcome outcome
-        self._pin()
+        pin = self._pin()
         try:
             self._snapshot(&t)
             try:
@@ -1284,7 +1365,7 @@ cdef class Graph:
                 free(keep)
                 snapshot_free(&t)
         finally:
-            self._unpin()
+            self._unpin(pin)
 
     def edges(self):
         """All edges, a list of `Edge`, from one moment. O(n + m)."""
@@ -1509,15 +1590,16 @@ cdef class StatusGraph(Graph):
         cdef Answer answer
         cdef int32_t old
         cdef bint made
+        cdef uint64_t mixed = self._mixed(vertex)
         cdef Outcome outcome = STALE
         memset(&answer, 0, sizeof(Answer))
         while outcome == STALE:
-            made = self._find_or_make(vertex, &ref)
+            made = self._find_or_make_mixed(vertex, mixed, &ref)
             try:
                 outcome = self._set(ref, status, -1, True, &old, &answer)
             except BaseException:
                 if made:
-                    self._discard(vertex, ref)
+                    self._discard(mixed, ref)
                 raise
         return outcome == DONE
 
@@ -1549,7 +1631,7 @@ cdef class StatusGraph(Graph):
         the status already stay as they are.
         """
         cdef list names = list(vertices)
-        cdef int64_t n = len(names), i, room = 16
+        cdef int64_t n = len(names), i, start = 0, room = 16
         cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
         cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         cdef Answer answer
@@ -1572,6 +1654,7 @@ cdef class StatusGraph(Graph):
             while i < n:
                 with nogil:
                     while i < n:
+                        start = answer.flipped
                         outcome = status_set(
                             &self.c.store, &self.c.board, refs[i], status, -1, False, &old[i], &answer, True
                         )
@@ -1579,6 +1662,7 @@ cdef class StatusGraph(Graph):
                             break
                         i += 1
                 if i < n:  # dependents came while this ran: more room for flips
+                    answer.flipped = start
                     self._set(refs[i], status, -1, False, &old[i], &answer)
                     i += 1
             self._flips(&answer, flips)
@@ -1658,20 +1742,14 @@ cdef class StatusGraph(Graph):
     def snapshot(self, vertex):
         """(status, state, since when in monotonic ns) of one moment; (-1, 0, 0) for one that is not there. O(1)."""
         cdef Ref ref
-        cdef Readiness *r
-        cdef int32_t status
-        cdef int64_t since
-        cdef int state
+        cdef int32_t status = -1
+        cdef int64_t since = 0
+        cdef int state = 0
         if not self._find(vertex, &ref):
             return -1, 0, 0
-        r = readiness_at(&self.c.board, ref.id)
-        if not vertex_lock(&self.c.store, ref.id, False):
+        if status_read(&self.c, ref.id, &status, &state, &since, False) == BUSY:
             with nogil:
-                vertex_lock(&self.c.store, ref.id, True)
-        status = status_of(&self.c.board, ref.id)
-        since = r.since.load(acquire)
-        state = <int>state_of(r.word.load(acquire))
-        vertex_unlock(&self.c.store, ref.id)
+                status_read(&self.c, ref.id, &status, &state, &since, True)
         return status, state, since
 
     def registered(self):

@@ -99,8 +99,8 @@ cdef inline bint drain_add(Drain *d, int32_t vertex, const int32_t *predecessors
 cdef inline bint drain_find_cycle(const Drain *d, int32_t **path, int32_t *start, int32_t *stop) noexcept nogil:
     """Depth-first search for a cycle, without recursion, over sorted edges; False when memory is out. O(n + m).
 
-    The cycle is path[start:stop], each vertex a predecessor of the next and the last one of the first; there is none when
-    start == stop. The caller frees path. Vertices and edges are tried in the order in which they were added, as the
+    The cycle is path[start:stop], each vertex a predecessor of the next and the last one of the first; there is none
+    when start == stop. The caller frees path. Vertices and edges are tried in the order in which they were added, as the
     standard library does it: of several cycles both report the same.
     """
     cdef int32_t root, vertex, other, depth = 0

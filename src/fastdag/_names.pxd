@@ -178,6 +178,7 @@ cdef inline int64_t shard_find(Shard *d, uint32_t hash, object name, list names)
                 try:
                     equal = PyObject_RichCompareBool(other, name, Py_EQ)
                 finally:
+                    other = None  # it may be the last reference, and a finalizer may run any code: not under the mutex
                     interpreter_lock(&d.lock)
                 if d.version != version:
                     if d.room == 0:

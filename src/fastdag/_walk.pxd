@@ -64,7 +64,9 @@ cdef inline bint walk_grow(Walk *w, int64_t room) noexcept nogil:
     return True
 
 
-cdef inline Outcome walk_shared(Core *c, Walk *w, Ref start, bint backward, int32_t goal, int64_t budget) noexcept nogil:
+cdef inline Outcome walk_shared(
+    Core *c, Walk *w, Ref start, bint backward, int32_t goal, int64_t budget, bint wait
+) noexcept nogil:
     """Breadth first from a vertex; with a goal >= 0, until it is reached. Order lock held shared. O(n + m)."""
     cdef Store *s = &c.store
     cdef int64_t at = 0
@@ -87,7 +89,8 @@ cdef inline Outcome walk_shared(Core *c, Walk *w, Ref start, bint backward, int3
     while at < w.count:
         id = w.ids[at]
         vertex = vertex_at(s, id)
-        vertex_lock(s, id, True)
+        if not vertex_lock(s, id, wait):
+            return BUSY
         list = &vertex.ins if backward else &vertex.outs
         if not walk_grow(w, w.count + list.count):
             vertex_unlock(s, id)
@@ -126,7 +129,7 @@ cdef inline Outcome walk_reach(
     if goal.id >= 0 and not alive(&c.store, goal):
         outcome = STALE
     else:
-        outcome = walk_shared(c, w, start, backward, goal.id, budget)
+        outcome = walk_shared(c, w, start, backward, goal.id, budget, wait)
     order_unlock_shared(&c.lock, slot)
     return outcome
 
