@@ -492,3 +492,30 @@ def test_indices_are_used_again_beside_readers_of_the_whole_graph():
     graph._check()
     # An index waits for the reads that may know it: some thousands of rounds pass meanwhile, but not all of them.
     assert len(graph.to_csr()[0]) - 1 < 500 + 30_000, "memory grows for as long as somebody reads"
+
+
+def test_no_thread_waits_for_the_interpreter_with_a_vertex_locked():
+    # Long walks hold vertices without the interpreter, short ones with it, and degrees wait for vertices: were one of
+    # them to want the interpreter back with a vertex in its hands, all would stand still within a second.
+    n = 3000
+    graph = Graph()
+    graph.add_edges_from([(0, i + 1) for i in range(n)] + [(i, i + 1) for i in range(1, n)])
+    end = time.monotonic() + 3.0
+
+    def until_the_end(step):
+        def body():
+            rounds = 0
+            while time.monotonic() < end:
+                step(rounds)
+                rounds += 1
+
+        return body
+
+    sys.setswitchinterval(1e-5)
+    together(
+        *[until_the_end(lambda _: graph.descendants(0))] * 2,
+        *[until_the_end(lambda i: graph.out_degree(i % 128))] * 2,
+        *[until_the_end(lambda _: graph.descendants(n - 60))] * 2,
+        deadline=20.0,
+    )
+    graph._check()

@@ -312,9 +312,10 @@ cdef class Graph:
                 interpreter_unlock(&self.names_lock)
             if at >= 0:  # the vertex of this name was just removed and is about to leave the index: take its entry over
                 d.slots[at].id = ref.id
+                d.slots[at].name = <PyObject *>vertex
                 d.version += 1
             else:
-                shard_put(d, <unsigned int>(mixed >> 32), ref.id)
+                shard_put(d, <unsigned int>(mixed >> 32), ref.id, <PyObject *>vertex)
             return True
         finally:
             interpreter_unlock(&d.lock)

@@ -149,11 +149,12 @@ cdef inline Outcome edge_agree(Core *c, int32_t u, int32_t v, bint wait) noexcep
     cdef Outcome outcome
     if source.placed and target.placed and rank_of(&c.store, u) < rank_of(&c.store, v):
         return DONE
+    if isolated(source) and isolated(target):
+        # Side by side: one at each end, the next edge between two such pairs would always go against the order.
+        outcome = order_take_end(&c.store, &c.order, u, False, wait)
+        return outcome if outcome != DONE else order_take_end(&c.store, &c.order, v, False, wait)
     if isolated(source):
-        outcome = order_take_end(&c.store, &c.order, u, True, wait)
-        if outcome == DONE and not target.placed:
-            outcome = order_take_end(&c.store, &c.order, v, False, wait)
-        return outcome
+        return order_take_end(&c.store, &c.order, u, True, wait)
     if isolated(target):
         return order_take_end(&c.store, &c.order, v, False, wait)
     return REORDER
@@ -202,12 +203,10 @@ cdef inline Outcome edge_settle(Core *c, Overlay *overlay, int32_t u, int32_t v)
         overlay.first_out[v] < 0 and overlay.first_in[v] < 0))
     if source.placed and target.placed and rank_of(&c.store, u) < rank_of(&c.store, v):
         return DONE
-    if free_source and order_take_end(&c.store, &c.order, u, True, True) == REORDER:
+    if free_source and order_take_end(&c.store, &c.order, u, not free_target, True) == REORDER:
         order_spread_all(&c.store, &c.order)
-        order_take_end(&c.store, &c.order, u, True, True)
-    if (free_target and not (free_source and target.placed)) and (
-        order_take_end(&c.store, &c.order, v, False, True) == REORDER
-    ):
+        order_take_end(&c.store, &c.order, u, not free_target, True)
+    if free_target and order_take_end(&c.store, &c.order, v, False, True) == REORDER:
         order_spread_all(&c.store, &c.order)
         order_take_end(&c.store, &c.order, v, False, True)
     if free_source or free_target:

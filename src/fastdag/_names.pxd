@@ -1,7 +1,8 @@
-"""From names to ids: an open-addressing hash table in 64 shards, eight bytes an entry.
+"""From names to ids: an open-addressing hash table in 64 shards, sixteen bytes an entry.
 
-A dict from names to integers would cost more memory than the whole of the graph's edges. A slot holds 32 bits of the
-(mixed) hash and an id; the names themselves are in a list by id. Shards grow on their own, by half, so that no insertion
+A dict from names to integers would cost more memory than the whole of the graph's edges. A slot holds an id, 32 bits of
+the (mixed) hash, and the address of the name, so that the same object is found again without a look anywhere else; the
+names themselves are in a list by id. Shards grow on their own, by half, so that no insertion
 waits for the whole index to be copied.
 
 Guarantees
@@ -14,7 +15,7 @@ Assumes
   made to be held over Python objects; no core lock is taken or waited for inside them.
 """
 
-from cpython.object cimport Py_EQ, PyObject_RichCompareBool
+from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompareBool
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_Compare
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -27,7 +28,6 @@ cdef extern from *:
     #define fastdag_lock(m) PyMutex_Lock(m)
     #define fastdag_unlock(m) PyMutex_Unlock(m)
     static inline PyObject *fastdag_item(PyObject *list, Py_ssize_t i) { return PyList_GetItemRef(list, i); }
-    #define fastdag_item_is(list, i, object) 0
     #define FASTDAG_FREE_THREADED 1
     #else
     typedef char fastdag_mutex;
@@ -38,7 +38,6 @@ cdef extern from *:
         Py_INCREF(item);
         return item;
     }
-    #define fastdag_item_is(list, i, object) (PyList_GET_ITEM(list, i) == (object))
     #define FASTDAG_FREE_THREADED 0
     #endif
     """
@@ -49,13 +48,13 @@ cdef extern from *:
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
     object list_item "fastdag_item"(object, Py_ssize_t)
-    bint list_item_is "fastdag_item_is"(object, Py_ssize_t, object)  # touches no object; without an interpreter lock False
 
 cdef enum:
     SHARDS = 64
     FIRST_SLOTS = 8
 
 cdef struct Slot:
+    PyObject *name           # to be compared, never followed: the list of names holds the reference
     uint32_t hash            # upper half of the mixed hash
     int32_t id               # -1: empty
 
@@ -117,13 +116,14 @@ cdef inline bint shard_reserve(Shard *d) noexcept nogil:
     return True
 
 
-cdef inline void shard_put(Shard *d, uint32_t hash, int32_t id) noexcept nogil:
+cdef inline void shard_put(Shard *d, uint32_t hash, int32_t id, PyObject *name) noexcept nogil:
     """Enter an id whose name is not there; room has been reserved."""
     cdef uint32_t at = slot_home(d, hash)
     while d.slots[at].id >= 0:
         at = at + 1 if at + 1 < d.room else 0
     d.slots[at].hash = hash
     d.slots[at].id = id
+    d.slots[at].name = name
     d.used += 1
     d.version += 1
 
@@ -163,9 +163,9 @@ cdef inline int64_t shard_find(Shard *d, uint32_t hash, object name, list names)
         return -1
     at = slot_home(d, hash)
     while d.slots[at].id >= 0:
+        if d.slots[at].name == <PyObject *>name:
+            return at
         if d.slots[at].hash == hash:
-            if list_item_is(names, d.slots[at].id, name):
-                return at
             other = list_item(names, d.slots[at].id)
             if other is name:
                 return at

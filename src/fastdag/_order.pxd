@@ -158,25 +158,28 @@ cdef inline void order_put(Store *s, Order *o, int32_t *ids, int64_t n, int32_t 
     """
     cdef int32_t before = anchor if behind else vertex_at(s, anchor).before
     cdef int32_t after = vertex_at(s, anchor).after if behind else anchor
-    cdef uint64_t low, high, gap
+    cdef uint64_t low = 0, high = 0, gap = 0
     cdef int64_t i
     for i in range(n):
-        low = rank_of(s, before) if before >= 0 else 0
-        high = rank_of(s, after) if after >= 0 else ~<uint64_t>0
-        # At an end of the list take the customary distance, not half of all the ranks that are left.
-        if before < 0:
-            low = high - min(high, <uint64_t>(n - i + 1) << END_GAP_BITS)
-        elif after < 0:
-            high = low + min(~low, <uint64_t>(n - i + 1) << END_GAP_BITS)
-        gap = (high - low) // <uint64_t>(n - i + 1)
-        if gap == 0:
-            if before < 0 or after < 0:
-                order_spread_all(s, o)
-            else:
-                order_make_room(s, o, before)
-            low = rank_of(s, before) if before >= 0 else rank_of(s, after) - (<uint64_t>2 << END_GAP_BITS)
-            high = rank_of(s, after) if after >= 0 else low + (<uint64_t>2 << END_GAP_BITS)
-            gap = max((high - low) // <uint64_t>(n - i + 1), <uint64_t>1)
-        vertex_at(s, ids[i]).rank.store(low + gap, relaxed)
+        if low + gap >= high or gap == 0:
+            # At the start, and again for each vertex while the gap is too small for all that are left.
+            low = rank_of(s, before) if before >= 0 else 0
+            high = rank_of(s, after) if after >= 0 else ~<uint64_t>0
+            # At an end of the list take the customary distance, not half of all the ranks that are left.
+            if before < 0:
+                low = high - min(high, <uint64_t>(n - i + 1) << END_GAP_BITS)
+            elif after < 0:
+                high = low + min(~low, <uint64_t>(n - i + 1) << END_GAP_BITS)
+            gap = (high - low) // <uint64_t>(n - i + 1)
+            if gap == 0:
+                if before < 0 or after < 0:
+                    order_spread_all(s, o)
+                else:
+                    order_make_room(s, o, before)
+                low = rank_of(s, before) if before >= 0 else rank_of(s, after) - (<uint64_t>2 << END_GAP_BITS)
+                high = rank_of(s, after) if after >= 0 else low + (<uint64_t>2 << END_GAP_BITS)
+                gap = max((high - low) // <uint64_t>(n - i + 1), <uint64_t>1)
+        low += gap
+        vertex_at(s, ids[i]).rank.store(low, relaxed)
         order_link(s, o, ids[i], before, after)
         before = ids[i]

@@ -22,6 +22,9 @@ from fastdag._types cimport CYCLE, DONE, NO_MEMORY, Outcome
 cdef extern from "<algorithm>" namespace "std" nogil:
     void sort_ranked "std::sort"(Ranked *, Ranked *, bint (*)(const Ranked &, const Ranked &) noexcept)
 
+cdef enum:
+    FEW_MOVED = 24           # so many vertices are sorted by insertion
+
 cdef struct Visit:
     int32_t id               # the vertex
     int32_t parent           # visit from which it was reached, -1 at the start
@@ -202,9 +205,10 @@ cdef inline int32_t search_move(
     """Move one side's visits that stand on the wrong side of `limit` next to the anchor, keeping their order.
 
     The first of those that moved, or the anchor when none did."""
-    cdef int64_t i, n = 0
+    cdef int64_t i, at, n = 0
     cdef uint64_t rank
     cdef int32_t *ids
+    cdef Ranked last
     for i in range(f.count):
         if f.visits[i].backward == backward:
             rank = rank_of(s, f.visits[i].id)
@@ -214,7 +218,16 @@ cdef inline int32_t search_move(
                 n += 1
     if n == 0:
         return anchor
-    sort_ranked(f.moved, f.moved + n, by_rank)
+    if n > FEW_MOVED:
+        sort_ranked(f.moved, f.moved + n, by_rank)
+    else:
+        for i in range(1, n):            # most moves are of a few vertices: no calls, no comparison by pointer
+            last = f.moved[i]
+            at = i
+            while at > 0 and f.moved[at - 1].rank > last.rank:
+                f.moved[at] = f.moved[at - 1]
+                at -= 1
+            f.moved[at] = last
     ids = <int32_t *>f.moved             # packed in place: entry i is read before word i is written
     for i in range(n):
         ids[i] = f.moved[i].item

@@ -139,10 +139,10 @@ class Delivery:
                 return
             self._subscriptions.discard(subscription)
             for unit in subscription._routes:
-                there = self._routes[unit]
+                there = self._routes.get(unit, {})
                 there.pop(subscription, None)
-                if not there:
-                    del self._routes[unit]
+                if not there and self._routes.get(unit) is there:
+                    self._routes.pop(unit, None)
             if not self._subscriptions:
                 self._core.log_all(False)
 
@@ -153,10 +153,14 @@ class Delivery:
 
     def _route(self, subscription: Subscription, unit: str | None) -> None:
         """Let the subscription hear the events of a unit from now on; under `_table`."""
-        there = self._routes.setdefault(unit, {})
-        if subscription not in there:
+        if subscription in self._routes.get(unit, ()):
+            return
+        subscription._routes.append(unit)
+        there: dict[Subscription, None] | None = None
+        while there is None or self._routes.get(unit) is not there:
+            # Again where a finalizer cancelled the only other subscription meanwhile, and took the route away.
+            there = self._routes.setdefault(unit, {})
             there[subscription] = None
-            subscription._routes.append(unit)
 
     def deliver(self) -> None:
         """Bring everything in the log to those whom it concerns, or leave it to the thread that is at it."""
