@@ -1,7 +1,8 @@
 """The compiled core and its build switches; everything else is in pyproject.toml.
 
-Switches, from the environment: FASTDAG_DEBUG=1 (assertions), FASTDAG_SANITIZE=address|thread, FASTDAG_ANNOTATE=1
-(an HTML page beside the generated C++) and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock counted).
+Switches, from the environment: FASTDAG_DEBUG=1 (bounds of lists and C++ containers checked),
+FASTDAG_SANITIZE=address|thread, FASTDAG_ANNOTATE=1 (an HTML page beside the generated C++) and FASTDAG_PROFILE=1
+(symbols, frame pointers, every lock counted).
 """
 
 import os
@@ -28,7 +29,7 @@ compile_args = ["-std=c++20", "-O1" if debug else "-O2", "-Wall", "-Wextra"]  # 
 link_args = []
 macros = []
 if debug:
-    macros.append(("FASTDAG_DEBUG", "1"))
+    macros.append(("_GLIBCXX_ASSERTIONS", "1"))
 if profile:
     macros.append(("FASTDAG_PROFILE", "1"))
 if debug or profile or sanitize:
@@ -58,9 +59,9 @@ setup(
             "language_level": 3,
             "freethreading_compatible": True,
             "binding": True,
-            "boundscheck": False,
+            "boundscheck": debug,
             "wraparound": False,
-            "initializedcheck": False,
+            "initializedcheck": debug,
             "cdivision": True,
             "embedsignature": False,  # the docstrings carry the signatures, the stub their types
         },

@@ -46,7 +46,7 @@ class Settings:
     memory_edges: int
 
 
-FULL = Settings(runs=5, budget=10.0, bulk_edges=10_000_000, memory_edges=1_000_000)
+FULL = Settings(runs=5, budget=30.0, bulk_edges=10_000_000, memory_edges=1_000_000)
 QUICK = Settings(runs=1, budget=2.0, bulk_edges=1_000_000, memory_edges=1_000_000)
 
 

@@ -348,24 +348,35 @@ def test_no_moment_is_missed(many_switches):
         assert manager._waiters._waiting == {}
 
 
-def test_the_last_waiter_of_a_unit_leaves_while_another_one_comes(manager):
+@pytest.mark.parametrize("moment", ["setdefault", "watch"])
+def test_the_last_waiter_of_a_unit_leaves_while_another_one_comes(manager, moment):
     """In the same thread: a finalizer or signal handler."""
+    handlers = []
+
+    def interrupted(where, answer):
+        if where == moment and handlers:
+            handlers.pop()()
+        return answer
+
+    class Waiting(dict):
+        def setdefault(self, *args):
+            return interrupted("setdefault", super().setdefault(*args))
 
     class Core:
         def __getattr__(self, name):
             return getattr(manager._core, name)
 
         def watch(self, unit):
-            answer = manager._core.watch(unit)
-            leaving.cancel()
-            return answer
+            return interrupted("watch", manager._core.watch(unit))
 
+    manager._waiters._waiting, manager._waiters._core = Waiting(), Core()
     leaving = manager.when_ready("A")
-    manager._waiters._core = Core()
+    handlers.append(leaving.cancel)
     future = manager.when_ready("A")
     assert leaving.cancelled()
     manager.update_statuses(["B", "C"], Status.COMPLETED)
     assert future.done()
+    assert forgotten(manager)
 
 
 def test_cancelling_while_it_is_being_resolved(many_switches):

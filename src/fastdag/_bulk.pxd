@@ -81,14 +81,16 @@ cdef inline Outcome batch_check(Core *c, Batch *b, Rules rules, Answer *answer) 
     cdef int64_t i
     cdef uint8_t *lives = <uint8_t *>malloc(<size_t>n + 1)
     cdef Outcome outcome = DONE
+    cdef bint all_live = True            # as a rule: then nothing need be looked up
     if lives == NULL:
         return NO_MEMORY
     for u in range(n):
         lives[u] = vertex_at(&c.store, u).born.load(acquire) != 0
+        all_live = all_live and lives[u]
     for i in range(b.count):
         u = b.sources[i]
         v = b.targets[i]
-        if u < 0 or u >= n or v < 0 or v >= n or not lives[u] or not lives[v]:
+        if u < 0 or u >= n or v < 0 or v >= n or not (all_live or (lives[u] and lives[v])):
             outcome = MISSING if b.source_lives == NULL else STALE
         elif u == v:
             outcome = CYCLE

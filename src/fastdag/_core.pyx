@@ -42,6 +42,7 @@ from fastdag._drain cimport (
     drain_add, drain_find_cycle, drain_finish, drain_free, drain_grow, drain_prepare, drain_queue,
 )
 from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove, vertex_remove
+from fastdag._identity cimport IdentityCache, identity_find, identity_free, identity_put
 from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
 from fastdag._log cimport Entry, log_switch, log_take, log_watch_more
 from fastdag._names cimport (
@@ -1896,6 +1897,7 @@ cdef class Sorter:
 
     cdef Drain _drain
     cdef dict _vertices          # node -> its vertex in _drain, as an int; never loses or changes an entry
+    cdef IdentityCache _known    # keys of _vertices, which are looked up again and again
     cdef list _nodes             # by vertex, None where it has no node; made when it is first asked for, once prepared
 
     def __cinit__(self):
@@ -1903,6 +1905,7 @@ cdef class Sorter:
 
     def __dealloc__(self):
         drain_free(&self._drain)
+        identity_free(&self._known)
 
     def __init__(self, graph=None):
         if graph is not None:
@@ -1911,12 +1914,18 @@ cdef class Sorter:
 
     cdef int32_t _find(self, node) except -2:
         """The vertex of a node, -1 if it has none."""
-        cdef PyObject *vertex = PyDict_GetItemWithError(self._vertices, node)
-        return -1 if vertex == NULL else <int32_t>_as_long(vertex)
+        cdef int32_t vertex = identity_find(&self._known, <PyObject *>node)
+        cdef PyObject *number
+        if vertex < 0:
+            number = PyDict_GetItemWithError(self._vertices, node)
+            if number != NULL:
+                vertex = <int32_t>_as_long(number)
+        return vertex
 
     cdef int32_t _find_or_make(self, node) except -1:
         """The vertex of a node, absent from the graph as yet if it is new."""
         cdef int32_t vertex = self._find(node)
+        cdef int32_t mine
         if vertex >= 0:
             return vertex
         self._refuse_if_prepared()
@@ -1924,8 +1933,12 @@ cdef class Sorter:
             raise CapacityError(f"a sorter holds at most {DRAIN_MOST} nodes; drain the graph in parts")
         if not drain_grow(&self._drain):
             raise MemoryError
+        mine = self._drain.n_vertices - 1
         # When this fails, or somebody else has made a vertex of the node meanwhile, the new vertex is never used.
-        return <int32_t>PyLong_AsLong(<object>PyDict_SetDefault(self._vertices, node, self._drain.n_vertices - 1))
+        vertex = <int32_t>_as_long(PyDict_SetDefault(self._vertices, node, mine))
+        if vertex == mine:
+            identity_put(&self._known, <PyObject *>node, mine)
+        return vertex
 
     cdef int _refuse_if_prepared(self) except -1:
         if self._drain.prepared:
@@ -2031,8 +2044,8 @@ cdef class Sorter:
         Returns
         -------
         tuple of nodes
-            First the nodes without predecessors; later, those whose last predecessor was done since. Each node is handed
-            out once, to one caller. Empty while nothing new is ready.
+            First the nodes without predecessors; later, those whose last predecessor was done since. Each node is
+            handed out once, to one caller. Empty while nothing new is ready.
 
         Raises
         ------
@@ -2186,8 +2199,8 @@ cdef class Sorter:
             Sorter.add(self, pairs[2 * i + 1], pairs[2 * i])
         if prepared:
             Sorter._prepare(self)
-        vertices = [self._find(node) for node in done + out]
         with cython.critical_section(self):
+            vertices = [self._find(node) for node in done + out]
             if vertices:
                 self._require_prepared()
             while resumed < len(vertices):
@@ -2226,7 +2239,9 @@ cdef class Sorter:
             broken = [
                 rule
                 for rule, holds in {
-                    "a vertex counts its predecessors that are not done": expected == [max(count, 0) for count in unmet],
+                    "a vertex counts its predecessors that are not done": expected == [
+                        max(count, 0) for count in unmet
+                    ],
                     "0 <= n_done <= n_out <= n_ready": 0 <= d.n_done <= d.n_out <= d.n_ready,
                     "as many vertices are done as n_done says": unmet.count(DRAIN_DONE) == d.n_done,
                     "what was handed out is out or done": sorted([d.ready[i] for i in range(d.n_out)]) == [
@@ -2238,6 +2253,10 @@ cdef class Sorter:
                     "the edges of all vertices are n_edges": not d.prepared or d.first[d.n_vertices] == d.n_edges,
                     "every node has a vertex of its own": len(set(self._vertices.values())) == len(self._vertices)
                     and set(self._vertices.values()) <= set(range(d.n_vertices)),
+                    "a node that is known by its address has its vertex": all([
+                        identity_find(&self._known, <PyObject *>node) in (vertex, -1)
+                        for node, vertex in self._vertices.items()
+                    ]),
                 }.items()
                 if not holds
             ]

@@ -66,14 +66,18 @@ class Waiters:
         self._names = names
         self._lock = lock
         self._last_sequence = last_sequence
-        self._waiting: dict[str, dict[Waiter, None]] = {}  # changed under the lock; a unit in it is watched
+        self._waiting: dict[str, dict[Waiter, bool]] = {}  # changed under the lock; a unit in it is watched
         self._decided: deque[tuple[Waiter, DependencyFailedError | None]] = deque()  # no longer waiting, to be told
 
     def wait_for(self, unit: str, wanted: str | None) -> Waiter:
         """Enter a waiter; it may be resolved already when this returns."""
         waiter = Waiter(self, unit, wanted)
         with self._lock:
-            self._waiting.setdefault(unit, {})[waiter] = None
+            there: dict[Waiter, bool] | None = None
+            while there is None or self._waiting.get(unit) is not there:
+                # Again where a finalizer cancelled the only other waiter meanwhile, and took the unit out.
+                there = self._waiting.setdefault(unit, {})
+                there[waiter] = True
             try:
                 waiter.after = self._last_sequence()
                 status, state = self._core.watch(unit)
@@ -88,11 +92,10 @@ class Waiters:
         """Take the waiter out; `False` when it was out already. With the last one the unit is no longer watched."""
         with self._lock:
             there = self._waiting.get(waiter.unit, {})
-            if waiter not in there:
+            if not there.pop(waiter, False):
                 return False
-            del there[waiter]
-            if not there:
-                del self._waiting[waiter.unit]
+            if not there and self._waiting.get(waiter.unit) is there:
+                self._waiting.pop(waiter.unit, None)
                 self._core.unwatch(waiter.unit)
             return True
 
