@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastdag._adjacency cimport list_find_locked
 from fastdag._atomics cimport acquire
-from fastdag._bulk cimport edges_in
+from fastdag._batch cimport edges_in
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport rank_of

@@ -3,7 +3,7 @@
 This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
 must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
 headers beside it, each of which uses only those before it: types, atomics, locks, storage, adjacency, order,
-search, log, readiness, edges, bulk, walk; and names and drain, which stand alone.
+search, log, readiness, edges, vertices, batch, one pass, bulk, walk, check; and names, identity and drain, which stand alone.
 
 Guarantees
 - Every operation first tries with the interpreter held and without waiting; only when a core lock is not free at once is
@@ -35,13 +35,14 @@ from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
 from fastdag._atomics cimport acquire, release, seq_cst
-from fastdag._bulk cimport Batch, bulk_add, edges_in
+from fastdag._batch cimport Batch, edges_in
+from fastdag._bulk cimport bulk_add
 from fastdag._check cimport core_check
 from fastdag._drain cimport (
     DRAIN_ABSENT, DRAIN_DONE, DRAIN_MOST, DRAIN_OUT, Drain, DrainEdge,
     drain_add, drain_find_cycle, drain_finish, drain_free, drain_grow, drain_prepare, drain_queue,
 )
-from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove, vertex_remove
+from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove
 from fastdag._identity cimport IdentityCache, identity_find, identity_free, identity_put
 from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
 from fastdag._log cimport Entry, log_switch, log_take, log_watch_more
@@ -58,6 +59,7 @@ from fastdag._types cimport (
     BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REPLACED, STALE, UNREGISTERED,
     Answer, Flip, Outcome, Ref, segments_free, segments_reserve,
 )
+from fastdag._vertices cimport vertex_remove
 from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
 
 from fastdag.edge import Edge

@@ -1,4 +1,4 @@
-"""Edges and vertices come and go: the operations on one edge or one vertex, with their locks.
+"""Edges come and go: the operations on one edge, with their locks.
 
 Guarantees
 - An edge appears in, and goes from, both lists under both vertex locks: no reader sees half of it.
@@ -15,17 +15,16 @@ from libc.stdlib cimport free
 from fastdag._adjacency cimport (
     edge_append_locked, edge_exists_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
 )
-from fastdag._atomics cimport clock_ns, release
+from fastdag._atomics cimport clock_ns
 from fastdag._locks cimport (
     OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
 )
 from fastdag._log cimport DEPENDENCY, log_on, log_reserve_locked, log_write_locked
-from fastdag._order cimport Order, order_spread_all, order_take_end, order_unlink, rank_of
+from fastdag._order cimport Order, order_spread_all, order_take_end, rank_of
 from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
 from fastdag._search cimport Overlay, Search, search_settle
 from fastdag._storage cimport (
-    STRIPES, Store, Vertex, alive, list_labels, list_reserve_locked, list_words, pool_give_locked, stripe_of, vertex_at,
-    vertex_lock, vertex_lock_pair, vertex_unlock, vertex_unlock_pair,
+    Store, Vertex, alive, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock_pair, vertex_unlock_pair,
 )
 from fastdag._types cimport (
     BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, NO_MEMORY, REORDER, REPLACED, STALE, UNREGISTERED, Answer, Flip, Outcome,
@@ -319,80 +318,4 @@ cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil
             stripe_of(s, u.id).edges -= 1
     vertex_unlock_pair(s, u.id, v.id)
     order_unlock_shared(&c.lock, slot)
-    return outcome
-
-
-cdef inline bint stripes_lock(Store *s, uint64_t *chosen, bint wait) noexcept nogil:
-    """Lock a set of stripes, two words of bits, in stripe order; False, with none held, when one is not free."""
-    cdef int32_t stripe, back
-    for stripe in range(STRIPES):
-        if chosen[stripe >> 6] >> (stripe & 63) & 1 and not vertex_lock(s, stripe, wait):
-            for back in range(stripe):
-                if chosen[back >> 6] >> (back & 63) & 1:
-                    vertex_unlock(s, back)
-            return False
-    return True
-
-
-cdef inline void stripes_unlock(Store *s, uint64_t *chosen) noexcept nogil:
-    cdef int32_t stripe
-    for stripe in range(STRIPES):
-        if chosen[stripe >> 6] >> (stripe & 63) & 1:
-            vertex_unlock(s, stripe)
-
-
-cdef inline Outcome vertex_remove(Core *c, Ref ref, bint only_tentative, bint wait) noexcept nogil:
-    """Take a vertex out with all its edges, in one moment for every reader. O(entries of its and its neighbours' lists).
-
-    With `only_tentative`, only one that nobody has used since it was made for an edge that was refused (else EXISTED).
-    All stripes concerned are locked at once, so that no reader sees some of its edges gone and others not.
-    """
-    cdef Store *s = &c.store
-    cdef Vertex *v = vertex_at(s, ref.id)
-    cdef Vertex *other
-    cdef int32_t i, end
-    cdef uint64_t[2] chosen
-    cdef Outcome outcome = DONE
-    if not order_lock_exclusive(&c.lock, wait):
-        return BUSY
-    chosen[0] = 0
-    chosen[1] = 0
-    chosen[(ref.id & (STRIPES - 1)) >> 6] |= <uint64_t>1 << (ref.id & 63)
-    if alive(s, ref):
-        for i in range(v.outs.count):
-            end = list_words(&v.outs)[i] & (STRIPES - 1)
-            chosen[end >> 6] |= <uint64_t>1 << (end & 63)
-        for i in range(v.ins.count):
-            end = list_words(&v.ins)[i] & (STRIPES - 1)
-            chosen[end >> 6] |= <uint64_t>1 << (end & 63)
-    if not stripes_lock(s, chosen, wait):
-        order_unlock_exclusive(&c.lock)
-        return BUSY
-    if not alive(s, ref):
-        outcome = STALE
-    elif only_tentative and (not v.tentative or not isolated(v)):
-        outcome = EXISTED
-    else:
-        for i in range(v.outs.count):
-            end = list_words(&v.outs)[i]
-            other = vertex_at(s, end)
-            list_remove_locked(&stripe_of(s, end).pool, &other.ins, list_find_locked(&other.ins, ref.id), s.in_words)
-        for i in range(v.ins.count):
-            end = list_words(&v.ins)[i]
-            other = vertex_at(s, end)
-            list_remove_locked(&stripe_of(s, end).pool, &other.outs, list_find_locked(&other.outs, ref.id), 2)
-            stripe_of(s, end).edges -= 1
-        stripe_of(s, ref.id).edges -= v.outs.count
-        if v.outs.size_class:
-            pool_give_locked(&stripe_of(s, ref.id).pool, v.outs.words.block, v.outs.size_class)
-        if v.ins.size_class:
-            pool_give_locked(&stripe_of(s, ref.id).pool, v.ins.words.block, v.ins.size_class)
-        v.outs.count = v.ins.count = 0
-        v.outs.size_class = v.ins.size_class = 0
-        if v.placed:
-            order_unlink(s, &c.order, ref.id)
-        v.tentative = False
-        v.born.store(0, release)
-    stripes_unlock(s, chosen)
-    order_unlock_exclusive(&c.lock)
     return outcome

@@ -1,0 +1,227 @@
+"""A batch of edges: checked, settled edge by edge, published.
+
+Guarantees
+- Nothing of a batch can be seen before all of it is settled, and memory for all of it is taken before that.
+- Readers of single vertices go on throughout, and wait for no more than the vertex they read.
+
+Assumes the order lock is held exclusively.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from fastdag._adjacency cimport edge_exists_locked, list_find_locked
+from fastdag._atomics cimport acquire
+from fastdag._edges cimport Core, Rules, edge_relabel_locked, edge_settle, edge_write_locked, path_hand_over
+from fastdag._log cimport log_on, log_reserve_locked
+from fastdag._readiness cimport NOT_REGISTERED, status_of
+from fastdag._search cimport Overlay
+from fastdag._storage cimport (
+    STRIPES, Store, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock, vertex_lock_pair, vertex_unlock,
+    vertex_unlock_pair,
+)
+from fastdag._types cimport (
+    CONFLICT, CYCLE, DONE, MISSING, NO_MEMORY, STALE, UNREGISTERED, Answer, Outcome, Ref,
+)
+
+cdef struct Batch:
+    int32_t *sources         # ids; edges that need not be added are taken out while the load is checked
+    int32_t *targets
+    int32_t *labels          # label ids; NULL: all 0
+    uint64_t *source_lives   # which lives the ids mean; NULL: whoever lives there now
+    uint64_t *target_lives
+    int64_t count
+
+cdef inline int64_t edges_in(Store *s) noexcept nogil:
+    cdef int64_t total = 0
+    cdef int32_t stripe
+    for stripe in range(STRIPES):
+        total += s.stripes[0][stripe].edges
+    return total
+
+
+cdef inline Outcome batch_check(Core *c, Batch *b, Rules rules, Answer *answer) noexcept nogil:
+    """Whether all vertices of a batch are there, and no edge joins a vertex to itself. O(n + m).
+
+    Who lives is read off the records in one sequential pass: looked up edge by edge it would be two cache misses each.
+    """
+    cdef int32_t n = c.store.used.load(acquire)
+    cdef int32_t u, v
+    cdef int64_t i
+    cdef uint8_t *lives = <uint8_t *>malloc(<size_t>n + 1)
+    cdef Outcome outcome = DONE
+    cdef bint all_live = True            # as a rule: then nothing need be looked up
+    if lives == NULL:
+        return NO_MEMORY
+    for u in range(n):
+        lives[u] = vertex_at(&c.store, u).born.load(acquire) != 0
+        all_live = all_live and lives[u]
+    for i in range(b.count):
+        u = b.sources[i]
+        v = b.targets[i]
+        if u < 0 or u >= n or v < 0 or v >= n or not (all_live or (lives[u] and lives[v])):
+            outcome = MISSING if b.source_lives == NULL else STALE
+        elif u == v:
+            outcome = CYCLE
+        elif b.source_lives != NULL and (
+            vertex_at(&c.store, u).born.load(acquire) != b.source_lives[i]
+            or vertex_at(&c.store, v).born.load(acquire) != b.target_lives[i]
+        ):
+            outcome = STALE
+        elif rules.registered and status_of(&c.board, u) == NOT_REGISTERED:
+            outcome = UNREGISTERED
+        if outcome != DONE:
+            answer.position = i
+            break
+    free(lives)
+    if outcome == CYCLE:
+        answer.path = <int32_t *>malloc(sizeof(int32_t))
+        if answer.path == NULL:
+            return NO_MEMORY
+        answer.path[0] = u
+        answer.path_length = 1
+    return outcome
+
+
+cdef inline int32_t batch_label(Batch *b, int64_t i) noexcept nogil:
+    return b.labels[i] if b.labels != NULL else 0
+
+
+cdef inline bint batch_reserve(Core *c, Batch *b, int32_t *more_out, int32_t *more_in) noexcept nogil:
+    """Room in all lists for the edges left in a batch; the counters, one a vertex, come zeroed and go zeroed."""
+    cdef Store *s = &c.store
+    cdef bint room = True
+    cdef int64_t i
+    cdef int32_t u, v
+    for i in range(b.count):
+        more_out[b.sources[i]] += 1
+        more_in[b.targets[i]] += 1
+    for i in range(b.count):
+        u = b.sources[i]
+        v = b.targets[i]
+        if room and more_out[u]:
+            vertex_lock(s, u, True)
+            room = list_reserve_locked(&stripe_of(s, u).pool, &vertex_at(s, u).outs, 2, more_out[u])
+            vertex_unlock(s, u)
+        if room and more_in[v]:
+            vertex_lock(s, v, True)
+            room = list_reserve_locked(&stripe_of(s, v).pool, &vertex_at(s, v).ins, s.in_words, more_in[v])
+            vertex_unlock(s, v)
+        more_out[u] = 0
+        more_in[v] = 0
+    return room
+
+
+cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *again, Rules rules, Answer *answer) noexcept nogil:
+    """Write the edges of a settled batch one by one, both ends at once, then the new labels of those that were there."""
+    cdef Store *s = &c.store
+    cdef bint promised = False
+    cdef bint logging
+    cdef int64_t i
+    cdef Ref u, v
+    u.born = 0
+    v.born = 0
+    if c.board.on:
+        # Promised whether or not anything listens now: somebody may begin to while this load is written.
+        c.board.log.lock.lock()
+        promised = log_reserve_locked(&c.board.log, 2 * (b.count + agains) + 2)
+        if promised:
+            c.board.log.promised += 2 * (b.count + agains)  # and two more: what a relabelling reserves for itself
+        c.board.log.lock.unlock()
+        if not promised:
+            return NO_MEMORY
+    for i in range(b.count + agains):
+        u.id = b.sources[i] if i < b.count else again[3 * (i - b.count)]
+        v.id = b.targets[i] if i < b.count else again[3 * (i - b.count) + 1]
+        vertex_lock_pair(s, u.id, v.id, True)
+        if i >= b.count:
+            edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
+            if promised:
+                c.board.log.lock.lock()
+                c.board.log.promised -= 2
+                c.board.log.lock.unlock()
+        else:
+            logging = c.board.on and log_on(&c.board.log)
+            if logging:
+                c.board.log.lock.lock()
+            edge_write_locked(c, u, v, batch_label(b, i), logging, answer)
+            if promised:
+                if not logging:
+                    c.board.log.lock.lock()
+                c.board.log.promised -= 2
+                c.board.log.lock.unlock()
+        vertex_unlock_pair(s, u.id, v.id)
+    return DONE
+
+
+cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answer) noexcept nogil:
+    """Settle edge by edge: the cost of `edge_add` an edge, and O(n) to clear the overlay."""
+    cdef Store *s = &c.store
+    cdef int32_t n = s.used.load(acquire)
+    cdef int32_t *heads = <int32_t *>malloc((2 * <size_t>n + 2 * <size_t>b.count + 1) * sizeof(int32_t))
+    cdef int32_t *again = <int32_t *>malloc((3 * <size_t>b.count + 1) * sizeof(int32_t))
+    cdef Overlay o
+    cdef Outcome outcome = DONE
+    cdef int64_t i, kept = 0, agains = 0
+    cdef int32_t u, v, label, at
+    if heads == NULL or again == NULL:
+        free(heads)
+        free(again)
+        return NO_MEMORY
+    memset(heads, 0xFF, 2 * <size_t>n * sizeof(int32_t))
+    o.first_out = heads
+    o.first_in = heads + n
+    o.next_out = heads + 2 * <int64_t>n
+    o.next_in = o.next_out + b.count
+    o.sources = b.sources
+    o.targets = b.targets
+    for i in range(b.count):
+        u = b.sources[i]
+        v = b.targets[i]
+        label = batch_label(b, i)
+        answer.position = i
+        at = o.first_out[u]
+        while at >= 0 and b.targets[at] != v:
+            at = o.next_out[at]
+        if at >= 0:                      # twice in the batch: the last label stands
+            if label != batch_label(b, at):
+                if not rules.replace:
+                    outcome = CONFLICT
+                    break
+                b.labels[at] = label
+            continue
+        if edge_exists_locked(vertex_at(s, u), vertex_at(s, v), u, v):
+            if list_labels(&vertex_at(s, u).outs)[list_find_locked(&vertex_at(s, u).outs, v)] != label:
+                if not rules.replace:
+                    outcome = CONFLICT
+                    break
+            again[3 * agains] = u
+            again[3 * agains + 1] = v
+            again[3 * agains + 2] = label
+            agains += 1
+            continue
+        outcome = edge_settle(c, &o, u, v)
+        if outcome != DONE:
+            if outcome == CYCLE:
+                path_hand_over(c, answer)
+            break
+        b.sources[kept] = u
+        b.targets[kept] = v
+        if b.labels != NULL:
+            b.labels[kept] = label
+        o.next_out[kept] = o.first_out[u]
+        o.first_out[u] = <int32_t>kept
+        o.next_in[kept] = o.first_in[v]
+        o.first_in[v] = <int32_t>kept
+        kept += 1
+    if outcome == DONE:
+        b.count = kept
+        memset(heads, 0, 2 * <size_t>n * sizeof(int32_t))
+        outcome = DONE if batch_reserve(c, b, o.first_out, o.first_in) else NO_MEMORY
+    if outcome == DONE:
+        outcome = batch_publish(c, b, agains, again, rules, answer)
+        answer.added = kept
+    free(heads)
+    free(again)
+    return outcome
