@@ -1,6 +1,6 @@
 """Edge lists: find, append, take out. Nothing here locks; callers hold the vertex locks of the lists they pass."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 
 from fastdag._storage cimport (
     EdgeList, Pool, Store, Vertex, class_for, class_words, list_labels, list_resize_locked, list_words, stripe_of,

@@ -8,7 +8,7 @@ from fastdag._batch cimport edges_in
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport rank_of
-from fastdag._readiness cimport COUNT_MASK, IMPOSSIBLE_SHIFT, masks_at, readiness_at, share_of, status_of
+from fastdag._readiness cimport masks_at, readiness_at, share_of, status_of
 from fastdag._storage cimport STRIPES, Store, Vertex, class_words, list_labels, list_words, vertex_at, vertex_lock, vertex_unlock
 
 

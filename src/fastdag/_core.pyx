@@ -39,7 +39,7 @@ from fastdag._batch cimport Batch, edges_in
 from fastdag._bulk cimport bulk_add
 from fastdag._check cimport core_check
 from fastdag._drain cimport (
-    DRAIN_ABSENT, DRAIN_DONE, DRAIN_MOST, DRAIN_OUT, Drain, DrainEdge,
+    DRAIN_ABSENT, DRAIN_DONE, DRAIN_MOST, DRAIN_OUT, Drain,
     drain_add, drain_find_cycle, drain_finish, drain_free, drain_grow, drain_prepare, drain_queue,
 )
 from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove

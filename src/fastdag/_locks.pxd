@@ -17,7 +17,7 @@ Assumes
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from fastdag._atomics cimport acquire, atomic, clock_ns, mutex, relaxed, release, seq_cst
+from fastdag._atomics cimport atomic, clock_ns, mutex, relaxed, seq_cst
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t

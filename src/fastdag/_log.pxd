@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release, seq_cst
+from fastdag._atomics cimport acquire, atomic, mutex, release, seq_cst
 from fastdag._locks cimport LockStats
 from fastdag._storage cimport STRIPES, Store, vertex_lock, vertex_unlock
 

@@ -1,6 +1,6 @@
 """From names to ids: an open-addressing hash table in 64 shards, sixteen bytes an entry.
 
-A dict from names to integers would cost more memory than the whole of the graph's edges. A slot holds an id, 32 bits of
+A dict from names to integers, its integers included, costs 66 bytes a name at 200,000 of them. A slot holds an id, 32 bits of
 the (mixed) hash, and the address of the name, so that the same object is found again without a look anywhere else; the
 names themselves are in a list by id. Shards grow on their own, by half, so that no insertion
 waits for the whole index to be copied.

@@ -18,11 +18,11 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, relaxed, release
 from fastdag._locks cimport mutex_take
 from fastdag._log cimport (
-    DEPENDENCY, REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
+    REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
 )
 from fastdag._storage cimport EdgeList, Store, alive, list_labels, list_words, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport (
-    BUSY, CONFLICT, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref, Segments,
+    BUSY, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref, Segments,
     segment_of, segment_offset,
 )
 

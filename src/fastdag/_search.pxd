@@ -13,7 +13,7 @@ Assumes the order lock is held exclusively throughout: edge lists and ranks stan
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 
 from fastdag._order cimport Order, order_put, order_unlink, rank_of
 from fastdag._storage cimport EdgeList, Store, list_words, vertex_at
