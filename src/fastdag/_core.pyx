@@ -34,7 +34,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acquire, release, seq_cst
+from fastdag._atomics cimport acquire, prefetch, release, seq_cst
 from fastdag._batch cimport Batch, edges_in
 from fastdag._bulk cimport bulk_add
 from fastdag._check cimport core_check
@@ -47,8 +47,8 @@ from fastdag._identity cimport IdentityCache, identity_find, identity_free, iden
 from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
 from fastdag._log cimport Entry, log_switch, log_take, log_watch_more
 from fastdag._names cimport (
-    FREE_THREADED, SHARDS, Shard, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect, name_mix,
-    shard_drop, shard_find, shard_of, shard_put, shard_reserve,
+    FREE_THREADED, SHARDS, Shard, Slot, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect,
+    name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
 )
 from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._search cimport search_free
@@ -295,6 +295,13 @@ cdef class Graph:
         """Look a vertex up, or make it, tentative; whether it was made. O(1) expected."""
         return self._find_or_make_mixed(vertex, self._mixed(vertex), ref)
 
+    cdef inline void _expect(self, uint64_t mixed) noexcept:
+        """Have a name that is about to be looked up, and the record of its vertex, brought into the cache."""
+        cdef const Slot *slot = slot_expected(self.shards, mixed)
+        if slot != NULL:
+            prefetch(slot.name)
+            prefetch(vertex_at(&self.c.store, slot.id))
+
     cdef bint _find_or_make_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
         cdef Shard *d = shard_of(self.shards, mixed)
         cdef int64_t at
@@ -523,6 +530,8 @@ cdef class Graph:
         cdef uint64_t target_mixed = self._mixed(target)
         name_expect(self.shards, source_mixed)
         name_expect(self.shards, target_mixed)
+        self._expect(source_mixed)
+        self._expect(target_mixed)
         while outcome == STALE:
             recycled = self.c.store.recycled.load(acquire)
             if self._find_or_make_mixed(source, source_mixed, &u):

@@ -21,6 +21,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from fastdag._atomics cimport prefetch
+
 cdef extern from *:
     """
     #ifdef Py_GIL_DISABLED
@@ -44,7 +46,6 @@ cdef extern from *:
     ctypedef struct interpreter_mutex "fastdag_mutex":
         pass
     const int FREE_THREADED "FASTDAG_FREE_THREADED"
-    void prefetch "__builtin_prefetch"(const void *) nogil
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
     object list_item "fastdag_item"(object, Py_ssize_t)
@@ -87,6 +88,21 @@ cdef inline void name_expect(Shard *shards, uint64_t mixed) noexcept nogil:
     cdef Shard *d = shard_of(shards, mixed)
     if FREE_THREADED == 0 and d.room:  # without an interpreter lock the slots may be read under the shard's mutex only
         prefetch(&d.slots[slot_home(d, <uint32_t>(mixed >> 32))])
+
+
+cdef inline const Slot *slot_expected(Shard *shards, uint64_t mixed) noexcept nogil:
+    """The slot that most likely holds a name, or NULL: only to have what it leads to brought into the cache."""
+    cdef Shard *d = shard_of(shards, mixed)
+    cdef uint32_t hash = <uint32_t>(mixed >> 32)
+    cdef uint32_t at
+    if FREE_THREADED or d.room == 0:
+        return NULL
+    at = slot_home(d, hash)
+    while d.slots[at].id >= 0:
+        if d.slots[at].hash == hash:
+            return &d.slots[at]
+        at = at + 1 if at + 1 < d.room else 0
+    return NULL
 
 
 cdef inline bint shard_reserve(Shard *d) noexcept nogil:

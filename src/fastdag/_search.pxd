@@ -15,6 +15,7 @@ Assumes the order lock is held exclusively throughout: edge lists and ranks stan
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 
+from fastdag._atomics cimport prefetch
 from fastdag._order cimport Order, order_put, order_unlink, rank_of
 from fastdag._storage cimport EdgeList, Store, list_words, vertex_at
 from fastdag._types cimport CYCLE, DONE, NO_MEMORY, Outcome
@@ -139,6 +140,8 @@ cdef inline bint search_visit(
     f.visits[f.count] = Visit(id, parent, 0, chain, backward)
     vertex_at(s, id).mark = <int32_t>f.count
     if list.count != 0 or chain >= 0:
+        if list.count != 0:
+            prefetch(vertex_at(s, list_words(list)[0]))  # it is read when this side has its next turn
         rank = rank_of(s, id)
         if backward:
             heap_push(&f.backward, ~rank, <int32_t>f.count)
@@ -162,6 +165,8 @@ cdef inline int32_t search_next(Store *s, Search *f, Overlay *overlay, Heap *hea
         visit.chain = overlay.next_in[edge] if visit.backward else overlay.next_out[edge]
     if visit.next == list.count and visit.chain < 0:
         heap_pop(heap)
+    elif visit.next < list.count:
+        prefetch(vertex_at(s, list_words(list)[visit.next]))
     return end
 
 
