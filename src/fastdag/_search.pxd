@@ -16,15 +16,10 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from fastdag._atomics cimport prefetch
+from fastdag._heap cimport Heap, Ranked, heap_pop, heap_push, ranked_sort
 from fastdag._order cimport Order, order_put, order_unlink, rank_of
 from fastdag._storage cimport EdgeList, Store, list_words, vertex_at
 from fastdag._types cimport CYCLE, DONE, NO_MEMORY, Outcome
-
-cdef extern from "<algorithm>" namespace "std" nogil:
-    void sort_ranked "std::sort"(Ranked *, Ranked *, bint (*)(const Ranked &, const Ranked &) noexcept)
-
-cdef enum:
-    FEW_MOVED = 24           # so many vertices are sorted by insertion
 
 cdef struct Visit:
     int32_t id               # the vertex
@@ -32,14 +27,6 @@ cdef struct Visit:
     int32_t next             # edges of it traversed so far
     int32_t chain            # next edge of it in the overlay, -1 at the end
     bint backward            # reached from the source, against the edges
-
-cdef struct Ranked:
-    uint64_t rank            # the vertex's rank; complemented in the backward heap, so that both are min-heaps
-    int32_t item             # index of its visit; when sorted for moving, its id
-
-cdef struct Heap:
-    Ranked *items
-    int64_t count
 
 cdef struct Overlay:
     # Edges of a bulk load that are settled in the order but not yet in the lists. Both arrays have one entry a vertex.
@@ -59,32 +46,6 @@ cdef struct Search:
     Ranked *moved            # vertices about to move
     int32_t *path            # after CYCLE: the cycle, the first vertex not repeated
     int64_t path_length
-
-
-cdef inline void heap_push(Heap *h, uint64_t rank, int32_t item) noexcept nogil:
-    cdef int64_t i = h.count
-    h.count += 1
-    while i > 0 and h.items[(i - 1) >> 1].rank > rank:
-        h.items[i] = h.items[(i - 1) >> 1]
-        i = (i - 1) >> 1
-    h.items[i].rank = rank
-    h.items[i].item = item
-
-
-cdef inline void heap_pop(Heap *h) noexcept nogil:
-    cdef Ranked last
-    cdef int64_t i = 0, child = 1
-    h.count -= 1
-    last = h.items[h.count]
-    while child < h.count:
-        if child + 1 < h.count and h.items[child + 1].rank < h.items[child].rank:
-            child += 1
-        if h.items[child].rank >= last.rank:
-            break
-        h.items[i] = h.items[child]
-        i = child
-        child = 2 * i + 1
-    h.items[i] = last
 
 
 cdef inline bint search_grow(Search *f) noexcept nogil:
@@ -200,20 +161,15 @@ cdef inline Outcome search_path(Search *f, int64_t ahead, int64_t back) noexcept
     return CYCLE
 
 
-cdef inline bint by_rank(const Ranked &a, const Ranked &b) noexcept nogil:
-    return a.rank < b.rank
-
-
 cdef inline int32_t search_move(
     Store *s, Order *o, Search *f, bint backward, uint64_t limit, int32_t anchor, bint behind
 ) noexcept nogil:
     """Move one side's visits that stand on the wrong side of `limit` next to the anchor, keeping their order.
 
     The first of those that moved, or the anchor when none did."""
-    cdef int64_t i, at, n = 0
+    cdef int64_t i, n = 0
     cdef uint64_t rank
     cdef int32_t *ids
-    cdef Ranked last
     for i in range(f.count):
         if f.visits[i].backward == backward:
             rank = rank_of(s, f.visits[i].id)
@@ -223,16 +179,7 @@ cdef inline int32_t search_move(
                 n += 1
     if n == 0:
         return anchor
-    if n > FEW_MOVED:
-        sort_ranked(f.moved, f.moved + n, by_rank)
-    else:
-        for i in range(1, n):            # most moves are of a few vertices: no calls, no comparison by pointer
-            last = f.moved[i]
-            at = i
-            while at > 0 and f.moved[at - 1].rank > last.rank:
-                f.moved[at] = f.moved[at - 1]
-                at -= 1
-            f.moved[at] = last
+    ranked_sort(f.moved, n)
     ids = <int32_t *>f.moved             # packed in place: entry i is read before word i is written
     for i in range(n):
         ids[i] = f.moved[i].item
