@@ -432,11 +432,11 @@ class ReferenceStatusGraph(ReferenceGraph):
             self._all = on
             return self._sequence
 
-    def watch(self, vertex: Hashable) -> tuple[int, int]:
+    def watch(self, vertex: Hashable) -> tuple[int, int, int]:
         with self._lock:
             self.add_vertex(vertex)
             self._watched.add(vertex)
-            return self.status(vertex), self.state(vertex)
+            return self.status(vertex), self.state(vertex), self._sequence
 
     def unwatch(self, vertex: Hashable) -> None:
         with self._lock:

@@ -285,7 +285,7 @@ class ManagerMachine(RuleBasedStateMachine):
             self.subscription.cancel()
             for future, *_ in self.waiters:
                 future.cancel()
-            assert self.manager._waiters._waiting == {}
+            assert self.manager._waiters.dispatch.waiting == {}
             assert self.manager._delivery._routes == {}
             self.manager.register("z")
             assert not self.manager._core.has_events()

@@ -39,12 +39,8 @@ def brief(events):
 
 def quiet(manager):
     """Nothing is left lying anywhere, and nothing is logged for nobody."""
-    delivery = manager._delivery
     assert not manager._core.has_events()
-    assert not delivery._queue
-    assert not delivery._turn
-    assert not delivery._taking.locked()
-    assert not delivery._calling.locked()
+    assert not manager._waiters.dispatch.decided
     return True
 
 
@@ -565,35 +561,6 @@ def test_nothing_is_left_when_all_threads_are_done(many_switches):
         assert quiet(manager)
 
 
-@pytest.mark.parametrize("baton", ["_taking", "_calling"])
-def test_whoever_gives_a_baton_back_looks_again(manager, baton):
-    """A change in the last moment before that, by a thread which therefore leaves its event lying."""
-
-    class Baton:
-        def __init__(self):
-            self.lock = threading.Lock()
-            self.before_release = [lambda: at_once(lambda: manager.update_status("A", "late"))]
-
-        def acquire(self, *, blocking):
-            return self.lock.acquire(blocking=blocking)
-
-        def release(self):
-            if self.before_release:
-                self.before_release.pop()()
-            self.lock.release()
-
-        def locked(self):
-            return self.lock.locked()
-
-    manager.register("A")
-    heard = []
-    manager.subscribe(heard.append)
-    setattr(manager._delivery, baton, Baton())
-    manager.update_status("A", "early")
-    assert [event.new for event in heard] == ["early", "late"]
-    assert quiet(manager)
-
-
 class Reentrant:
     """The core, in one of whose methods a finalizer or signal handler runs."""
 
@@ -612,15 +579,28 @@ class Reentrant:
         return interrupted if name == self.method else method
 
 
+class Names(dict):
+    """The names of statuses; a finalizer or signal handler runs when the first one is looked up."""
+
+    def __init__(self, names, handler):
+        self.names, self.handlers = names, [handler]
+
+    def __getitem__(self, code):
+        if self.handlers:
+            self.handlers.pop()()
+        return self.names[code]
+
+
 def test_a_change_made_while_events_are_being_taken(manager):
     """By the thread that takes them, which must not wait for itself."""
     manager.register("A")
     heard = []
     manager.subscribe(heard.append, kinds="status")
-    delivery = manager._delivery
-    delivery._core = Reentrant(manager._core, "take_events", lambda: manager.update_status("A", "within"))
+    future = manager.when("A", "within")
+    manager._waiters._names = Names(manager._names, lambda: manager.update_status("A", "within"))
     at_once(lambda: manager.update_status("A", "around"), deadline=5)
     assert [event.new for event in heard] == ["around", "within"]
+    assert future.result(0) == "A"
 
 
 def test_the_last_subscription_is_cancelled_while_another_one_is_being_made(manager):
@@ -726,7 +706,7 @@ def test_a_finalizer_may_change_the_manager(manager):
     gc.collect()
     assert len([event for event in heard if event.unit.startswith("trash")]) == 2_000
     assert quiet(manager)
-    assert manager._waiters._waiting == {}
+    assert manager._waiters.dispatch.waiting == {}
 
 
 def test_the_error_names_the_kind_whatever_it_is(manager):

@@ -23,8 +23,8 @@ def manager():
 
 def forgotten(manager):
     """No waiter is left, and nothing is logged for one."""
-    assert manager._waiters._waiting == {}
-    assert not manager._waiters._decided
+    assert manager._waiters.dispatch.waiting == {}
+    assert not manager._waiters.dispatch.decided
     for unit in manager.units():  # the manager itself would deliver, and so hide, what is logged
         manager._core.set_status(unit.id, (manager._codes[unit.status] + 1) % 2)
     return not manager._core.has_events()
@@ -57,7 +57,7 @@ def test_a_unit_that_is_not_registered_yet():
     assert not started.done()
     manager.update_status("A", Status.STARTED)
     assert started.result(0) == "A"
-    assert manager._waiters._waiting == {}
+    assert manager._waiters.dispatch.waiting == {}
 
 
 def test_a_status_once_reached_counts_even_if_it_is_left_at_once(manager):
@@ -345,33 +345,27 @@ def test_no_moment_is_missed(many_switches):
         at_once(change, wait, wait)
         assert len(futures) == 12_000
         assert all(future.result(0) == unit for future, unit in futures)
-        assert manager._waiters._waiting == {}
+        assert manager._waiters.dispatch.waiting == {}
 
 
-@pytest.mark.parametrize("moment", ["setdefault", "watch"])
+@pytest.mark.parametrize("moment", ["before", "after"])
 def test_the_last_waiter_of_a_unit_leaves_while_another_one_comes(manager, moment):
     """In the same thread: a finalizer or signal handler."""
-    handlers = []
-
-    def interrupted(where, answer):
-        if where == moment and handlers:
-            handlers.pop()()
-        return answer
-
-    class Waiting(dict):
-        def setdefault(self, *args):
-            return interrupted("setdefault", super().setdefault(*args))
-
-    class Core:
-        def __getattr__(self, name):
-            return getattr(manager._core, name)
-
-        def watch(self, unit):
-            return interrupted("watch", manager._core.watch(unit))
-
-    manager._waiters._waiting, manager._waiters._core = Waiting(), Core()
+    dispatch = manager._waiters.dispatch
     leaving = manager.when_ready("A")
-    handlers.append(leaving.cancel)
+
+    class Interrupted:
+        def __getattr__(self, name):
+            return getattr(dispatch, name)
+
+        def enter(self, unit, waiter):
+            if moment == "before":
+                leaving.cancel()
+            answer = dispatch.enter(unit, waiter)
+            leaving.cancel()
+            return answer
+
+    manager._waiters.dispatch = Interrupted()
     future = manager.when_ready("A")
     assert leaving.cancelled()
     manager.update_statuses(["B", "C"], Status.COMPLETED)
@@ -400,7 +394,7 @@ def test_cancelling_while_it_is_being_resolved(many_switches):
         assert future.cancelled() == was_cancelled
         if not was_cancelled:
             assert future.result(0) == unit
-    assert manager._waiters._waiting == {}
+    assert manager._waiters.dispatch.waiting == {}
 
 
 def test_threads_wait_for_one_another():
@@ -426,7 +420,7 @@ def test_what_cannot_be_waited_for(manager):
         for call in (lambda: manager.when_ready(""), lambda: manager.when("A", ""), lambda: manager.wait_ready(None)):
             with pytest.raises(FastDAGError):
                 call()
-    assert manager._waiters._waiting == {}
+    assert manager._waiters.dispatch.waiting == {}
 
 
 def test_a_requirement_that_is_replaced_releases(manager):

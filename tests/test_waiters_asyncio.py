@@ -38,7 +38,7 @@ def test_waiting_for_a_thread(manager):
         await manager.wait_ready_async("A")
 
     run(main())
-    assert manager._waiters._waiting == {}
+    assert manager._waiters.dispatch.waiting == {}
 
 
 def test_waiting_for_a_task_of_the_same_loop(manager):
@@ -70,15 +70,15 @@ def test_a_cancelled_task_is_forgotten(manager):
     async def main():
         waiting = asyncio.create_task(manager.wait_ready_async("A"))
         await asyncio.sleep(0)
-        assert manager._waiters._waiting
+        assert manager._waiters.dispatch.waiting
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert manager._waiters._waiting == {}
+        assert manager._waiters.dispatch.waiting == {}
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await manager.wait_ready_async("A")
-        assert manager._waiters._waiting == {}
+        assert manager._waiters.dispatch.waiting == {}
 
     run(main())
 

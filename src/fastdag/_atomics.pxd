@@ -18,6 +18,7 @@ cdef extern from "<atomic>" namespace "std" nogil:
     cppclass atomic[T]:
         T load(memory_order)
         void store(T, memory_order)
+        T exchange(T, memory_order)
         T fetch_add(T, memory_order)
         T fetch_sub(T, memory_order)
         T fetch_or(T, memory_order)

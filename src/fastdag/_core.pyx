@@ -1,4 +1,4 @@
-"""The compiled core of fastdag: `Graph`, `StatusGraph` for the Manager, `Sorter` for `TopologicalSorter`.
+"""The compiled core of fastdag: `Graph`, `StatusGraph` and `Dispatch` for the Manager, `Sorter` for `TopologicalSorter`.
 
 This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
 must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
@@ -15,6 +15,7 @@ Guarantees
 
 import copyreg
 import operator
+from collections import deque
 from types import GenericAlias
 
 cimport cython
@@ -34,7 +35,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acquire, prefetch, release, seq_cst
+from fastdag._atomics cimport acq_rel, acquire, atomic, prefetch, release, seq_cst
 from fastdag._batch cimport Batch, edges_in
 from fastdag._bulk cimport bulk_add
 from fastdag._check cimport core_check
@@ -45,7 +46,9 @@ from fastdag._drain cimport (
 from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove
 from fastdag._identity cimport IdentityCache, identity_find, identity_free, identity_put
 from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
-from fastdag._log cimport Entry, log_switch, log_take, log_watch_more
+from fastdag._log cimport (
+    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take, log_watch_more,
+)
 from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect,
     name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
@@ -1816,32 +1819,34 @@ cdef class StatusGraph(Graph):
         return sequence
 
     def watch(self, vertex):
-        """From this moment on log what happens to this vertex itself; its (status, state) at that moment.
+        """From this moment on log what happens to this vertex itself; (status, state, last sequence) of that moment.
 
         A vertex that is not there is made, not registered.
         """
         cdef Ref ref
         cdef int32_t status, state
+        cdef uint64_t sequence
         self._keep(vertex, &ref)
         with nogil:
             # Counted first: from here on every change sees that something is watched.
             log_watch_more(&self.c.store, &self.c.board.log, 1)
-            if vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state) == EXISTED:
+            if vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state, &sequence) == EXISTED:
                 log_watch_more(&self.c.store, &self.c.board.log, -1)
-        return status, state
+        return status, state, sequence
 
     def unwatch(self, vertex):
         """No longer log what happens to this vertex."""
         cdef Ref ref
         cdef int32_t status, state
+        cdef uint64_t sequence
         if self._find(vertex, &ref):
             with nogil:
-                if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state) == DONE:
+                if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state, &sequence) == DONE:
                     log_watch_more(&self.c.store, &self.c.board.log, -1)
 
     def has_events(self):
         """Whether the log holds anything. O(1)."""
-        return self.c.board.log.waiting.load(acquire) > 0
+        return self.c.board.log.unseen.load(acquire) > 0 or self.c.board.log.ready.load(acquire) > 0
 
     def take_events(self, most=1024):
         """The oldest events, removed from the log: (kind, vertex, cause, old, new, sequence, time).
@@ -1860,16 +1865,242 @@ cdef class StatusGraph(Graph):
             with nogil:
                 n = log_take(&self.c.board.log, entries, n)
             for i in range(n):
-                entry = &entries[i]
-                events.append((
-                    entry.kind,
-                    self.names[entry.id],
-                    self.names[entry.cause] if entry.cause >= 0 else None,
-                    entry.old, entry.new, entry.sequence, entry.time,
-                ))
+                events.append(self._raw(&entries[i]))
             return events
         finally:
             free(entries)
+
+    cdef tuple _raw(self, Entry *entry):
+        return (
+            entry.kind,
+            list_item(self.names, entry.id),
+            None if entry.cause < 0 else list_item(self.names, entry.cause),
+            entry.old, entry.new, entry.sequence, entry.time,
+        )
+
+
+cdef enum:
+    AT_ONCE = 32             # so many entries the waiters' reader looks at in one go
+
+cdef object event_new = tuple.__new__  # half the price of calling the named tuple
+
+
+@cython.auto_pickle(False)
+@cython.no_gc_clear  # what a finalizer calls must find the routes
+cdef class Dispatch:
+    """What stands between the log of a StatusGraph and those who wait or subscribe: what no interruption may tear apart.
+
+    `fastdag.subscribers` says who hears what and promises it, `fastdag.waiters` decides who has waited long enough. A
+    signal handler or another thread can raise between any two of their instructions, but not within the compiled
+    ones here: that is why taking a baton, noting what was done, and moving something from one place to another is done here.
+
+    Parameters
+    ----------
+    core : StatusGraph
+    sort_out : callable
+        Decides for a list of events, as `take_events` gives them, who has waited long enough. Must bear the same events again.
+    tell : callable
+        Tells a waiter that was decided: gets what `decide` was given. Must bear being called again after it raised.
+    follow : callable
+        Routes a dependency that was added, (unit, depends_on). Must bear the same one again.
+    report : callable
+        Takes (error, event, callback) when a callback raised an `Exception`.
+    make : type
+        The named tuple for events.
+    kinds, states, statuses : sequence of str, sequence of str, dict of int to str
+        Names of the numbers in the log.
+
+    Attributes
+    ----------
+    waiting : dict
+        vertex -> dict whose keys wait for it. Such a vertex is watched. To be changed under a lock of the caller's, which is
+        held around `enter`, `leave` and `decide` too.
+    routes : dict
+        vertex, or None for all -> dict whose keys are the subscriptions that hear its events.
+    """
+
+    cdef StatusGraph core
+    cdef readonly dict waiting
+    cdef readonly dict routes
+    cdef readonly object decided       # deque of what `tell` is still to be called with
+    cdef object sort_out, tell, follow, report, make
+    cdef object kinds, states
+    cdef dict statuses
+    cdef atomic[int32_t] sorting       # 1: somebody is the waiters' reader of the log
+    cdef atomic[int32_t] calling       # 1: somebody is the subscribers' reader; guards what follows
+    cdef list turn                     # subscriptions that are to hear the oldest event; None: not yet looked for
+    cdef Py_ssize_t told               # so many of them have been called
+    cdef object event                  # that event
+    cdef int64_t upto                  # where the log goes on behind it
+
+    def __init__(self, StatusGraph core not None, *, sort_out, tell, follow, report, make, kinds, states, dict statuses not None):
+        self.core = core
+        self.waiting = {}
+        self.routes = {}
+        self.decided = deque()
+        self.sort_out = sort_out
+        self.tell = tell
+        self.follow = follow
+        self.report = report
+        self.make = make
+        self.kinds = kinds
+        self.states = states
+        self.statuses = statuses
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    # --- waiters ---
+
+    def enter(self, vertex, waiter):
+        """Enter a waiter and watch the vertex; sets `waiter.after`, gives (status, state), all of the same moment."""
+        cdef dict there = self.waiting.setdefault(vertex, {})
+        there[waiter] = None
+        try:
+            status, state, sequence = self.core.watch(vertex)
+            waiter.after = sequence
+        except BaseException:
+            self.leave(vertex, waiter)
+            raise
+        return status, state
+
+    def leave(self, vertex, waiter):
+        """Take a waiter out, and with the last one stop watching; False when it was out already."""
+        cdef dict there = self.waiting.get(vertex)
+        if there is None or waiter not in there:
+            return False
+        del there[waiter]
+        if not there:
+            del self.waiting[vertex]
+            self.core.unwatch(vertex)
+        return True
+
+    def decide(self, vertex, waiter, decision):
+        """Take a waiter out and have it told; nothing when it was out already."""
+        cdef dict there = self.waiting.get(vertex)
+        if there is not None and waiter in there:
+            self.decided.append(decision)
+            self.leave(vertex, waiter)
+
+    def resolve(self):
+        """Tell everybody who was decided and not yet told."""
+        while self.decided:
+            try:
+                decision = self.decided.popleft()
+            except IndexError:  # another thread tells the last one
+                return
+            try:
+                self.tell(decision)
+            except BaseException:
+                self.decided.appendleft(decision)
+                raise
+
+    # --- delivery ---
+
+    def deliver(self):
+        """Bring everything in the log to those whom it concerns, or leave it to the threads that are at it."""
+        cdef Log *log = &self.core.c.board.log
+        while log.unseen.load(acquire) > 0:
+            if self.sorting.exchange(1, acq_rel):
+                break
+            try:
+                self._sort()
+            finally:
+                # an exchange, not a store: it sees the entry of whoever has found the baton taken just before
+                self.sorting.exchange(0, acq_rel)
+        if self.decided:
+            self.resolve()
+        while log.ready.load(acquire) > 0:
+            if self.calling.exchange(1, acq_rel):
+                break
+            try:
+                self._call()
+            finally:
+                self.calling.exchange(0, acq_rel)
+
+    cdef int64_t _look(self, Reader reader, Entry *into, int64_t most, int64_t *upto):
+        cdef int64_t n = log_look(&self.core.c.board.log, reader, into, most, upto, False)
+        if n < 0:
+            with nogil:
+                n = log_look(&self.core.c.board.log, reader, into, most, upto, True)
+        return n
+
+    cdef void _move(self, Reader reader, int64_t upto):
+        if not log_move(&self.core.c.board.log, reader, upto, False):
+            with nogil:
+                log_move(&self.core.c.board.log, reader, upto, True)
+
+    cdef int _sort(self) except -1:
+        """Go through the log for the waiters until nothing is left; under `sorting`."""
+        cdef Entry[AT_ONCE] entries
+        cdef int64_t upto, i, n
+        while True:
+            n = self._look(WAITERS, entries, AT_ONCE, &upto)
+            if n == 0:
+                return 0
+            if self.waiting:
+                self.sort_out([self.core._raw(&entries[i]) for i in range(n)])
+            self._move(WAITERS, upto)
+
+    cdef int _call(self) except -1:
+        """Call subscribers until nothing is left; under `calling`."""
+        cdef Entry entry
+        while True:
+            if self.turn is None:
+                if self._look(SUBSCRIBERS, &entry, 1, &self.upto) == 0:
+                    return 0
+                self._route(&entry)
+            while self.told < len(self.turn):
+                subscription = self.turn[self.told]
+                # Counted before the call: should this call end the delivery, the next one goes on behind it.
+                self.told += 1
+                if subscription.active:
+                    callback = subscription.callback
+                    try:
+                        callback(self.event)
+                    except Exception as error:
+                        self.report(error, self.event, callback)
+            self.turn = None
+            self.event = None
+            self._move(SUBSCRIBERS, self.upto)
+
+    cdef int _route(self, Entry *entry) except -1:
+        """Find out who is to hear of an entry, and make the event for them."""
+        cdef list turn = []
+        cdef dict there
+        cdef object cause = None
+        cdef object unit = list_item(self.core.names, entry.id)
+        cdef object kind = self.kinds[entry.kind]
+        cdef object sequence = entry.sequence
+        cdef object event = None
+        if entry.cause >= 0 and entry.cause != entry.id:
+            cause = list_item(self.core.names, entry.cause)
+        if entry.kind == DEPENDENCY and unit in self.routes:
+            self.follow(unit, cause)
+        for route in (None, unit):
+            there = self.routes.get(route)
+            if there is not None:
+                for subscription in PyDict_Keys(there):
+                    if kind in subscription.kinds and sequence > subscription.after:
+                        turn.append(subscription)
+        if turn:
+            names = self.states if entry.kind == STATE else self.statuses
+            event = event_new(
+                self.make, (kind, unit, cause, names[entry.old], names[entry.new], sequence, <double>entry.time / 1e9)
+            )
+        self.event = event
+        self.told = 0
+        self.turn = turn
+        return 0
+
+
+def call_each(list callbacks not None, argument, report):
+    """Take callbacks out of a list one by one and call each; `report` takes the Exception where one raises one."""
+    while callbacks:
+        callback = callbacks.pop(0)
+        try:
+            callback(argument)
+        except Exception as error:
+            report(error)
 
 
 cdef int dependency_code(Outcome outcome):

@@ -4,19 +4,22 @@ Guarantees
 - While logging is on, a change and its entry are made under the log lock together, so that the order of the log is
   the order of the changes, of one vertex and of all.
 - Room for its entries is made before a change happens: running out of memory changes nothing.
+- There are two readers, one behind the other: the waiters, then the subscribers. Each looks at entries first and moves on
+  when it is done with them, so that whatever ends its work in between loses none. Where nobody waits for any vertex,
+  the subscribers need not wait for the waiters' reader.
 - When `log_switch` returns, every change that did not see the new setting is over: changes read it under a vertex lock, and
   the switch passes through all of them.
 
 Assumes
 - The log lock is a leaf: nothing else is taken while it is held.
+- Of each reader there is one at a time.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
-from fastdag._atomics cimport acquire, atomic, mutex, release, seq_cst
-from fastdag._locks cimport LockStats
+from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release, seq_cst
+from fastdag._locks cimport LockStats, mutex_take
 from fastdag._storage cimport STRIPES, Store, vertex_lock, vertex_unlock
 
 cdef enum Kind:
@@ -24,6 +27,10 @@ cdef enum Kind:
     STATUS
     STATE
     DEPENDENCY
+
+cdef enum Reader:
+    WAITERS
+    SUBSCRIBERS
 
 cdef struct Entry:
     int32_t kind             # Kind
@@ -40,10 +47,12 @@ cdef struct Log:
     mutex lock               # guards what follows; leaf
     Entry *entries           # a ring of `room` entries, a power of two
     int64_t room
-    int64_t first            # entries taken so far; the oldest one left is at first & (room - 1)
+    int64_t first            # entries that both readers are done with; the oldest one left is at first & (room - 1)
+    int64_t seen             # entries that the waiters' reader is done with; first <= seen <= last
     int64_t last             # entries written so far
     int64_t promised         # room kept for a bulk load that is writing edge by edge
-    atomic[int64_t] waiting  # last - first, to be read without the lock
+    atomic[int64_t] unseen   # last - seen: left for the waiters; to be read without the lock, as the next
+    atomic[int64_t] ready    # seen - first: left for the subscribers
     uint64_t sequence        # of the newest entry
     LockStats stats
 
@@ -56,7 +65,7 @@ cdef inline bint log_on(Log *log) noexcept nogil:
 cdef inline bint log_reserve_locked(Log *log, int64_t more) noexcept nogil:
     cdef int64_t room = log.room if log.room else 256
     cdef int64_t held = log.last - log.first
-    cdef int64_t start, run
+    cdef int64_t i
     cdef Entry *entries
     while room < held + log.promised + more:
         room *= 2
@@ -65,17 +74,17 @@ cdef inline bint log_reserve_locked(Log *log, int64_t more) noexcept nogil:
     entries = <Entry *>malloc(<size_t>room * sizeof(Entry))
     if entries == NULL:
         return False
-    if held:
-        start = log.first & (log.room - 1)
-        run = min(held, log.room - start)
-        memcpy(entries, log.entries + start, <size_t>run * sizeof(Entry))
-        memcpy(entries + run, log.entries, <size_t>(held - run) * sizeof(Entry))
+    for i in range(log.first, log.last):
+        entries[i & (room - 1)] = log.entries[i & (log.room - 1)]
     free(log.entries)
     log.entries = entries
     log.room = room
-    log.first = 0
-    log.last = held
     return True
+
+
+cdef inline void log_count_locked(Log *log) noexcept nogil:
+    log.unseen.store(log.last - log.seen, release)
+    log.ready.store(log.seen - log.first, release)
 
 
 cdef inline void log_write_locked(
@@ -92,18 +101,48 @@ cdef inline void log_write_locked(
     entry.new = new
     entry.sequence = log.sequence
     entry.time = time
-    log.waiting.store(log.last - log.first, release)
+    if log.watched.load(relaxed) == 0:  # whoever begins to wait counts himself before he takes the log lock
+        log.seen = log.last
+    log_count_locked(log)
+
+
+cdef inline int64_t log_look(Log *log, Reader reader, Entry *into, int64_t most, int64_t *upto, bint wait) noexcept nogil:
+    """Copy the oldest entries that a reader is not done with, up to `upto`; how many, or -1 when the lock is busy."""
+    cdef int64_t n, i, start
+    if not mutex_take(&log.lock, &log.stats, wait):
+        return -1
+    start = log.seen if reader == WAITERS else log.first
+    n = min(most, (log.last if reader == WAITERS else log.seen) - start)
+    for i in range(n):
+        into[i] = log.entries[(start + i) & (log.room - 1)]
+    log.lock.unlock()
+    upto[0] = start + n
+    return n
+
+
+cdef inline bint log_move(Log *log, Reader reader, int64_t upto, bint wait) noexcept nogil:
+    """A reader is done with what it looked at; False when the lock is busy."""
+    if not mutex_take(&log.lock, &log.stats, wait):
+        return False
+    if reader == SUBSCRIBERS:
+        log.first = upto
+    elif log.seen < upto:  # else a writer has moved it on since, because nobody waits any more
+        log.seen = upto
+    log_count_locked(log)
+    log.lock.unlock()
+    return True
 
 
 cdef inline int64_t log_take(Log *log, Entry *into, int64_t most) noexcept nogil:
-    """Take the oldest entries out; how many there were."""
+    """Take the oldest entries out, for both readers; how many there were."""
     cdef int64_t n, i
     log.lock.lock()
     n = min(most, log.last - log.first)
     for i in range(n):
         into[i] = log.entries[(log.first + i) & (log.room - 1)]
     log.first += n
-    log.waiting.store(log.last - log.first, release)
+    log.seen = max(log.seen, log.first)
+    log_count_locked(log)
     log.lock.unlock()
     return n
 

@@ -186,8 +186,10 @@ cdef inline Outcome status_set(
     return DONE
 
 
-cdef inline Outcome vertex_watch(Store *s, Board *b, Ref ref, bint on, int32_t *status, int32_t *state) noexcept nogil:
-    """Log what happens to a vertex from now on, or no longer; its status and state at that moment."""
+cdef inline Outcome vertex_watch(
+    Store *s, Board *b, Ref ref, bint on, int32_t *status, int32_t *state, uint64_t *sequence
+) noexcept nogil:
+    """Log what happens to a vertex from now on, or no longer; its status, state and the last sequence at that moment."""
     cdef Readiness *r = readiness_at(b, ref.id)
     cdef uint64_t word
     vertex_lock(s, ref.id, True)
@@ -196,6 +198,7 @@ cdef inline Outcome vertex_watch(Store *s, Board *b, Ref ref, bint on, int32_t *
     word = r.word.fetch_or(watched_bit(), acq_rel) if on else r.word.fetch_and(~watched_bit(), acq_rel)
     status[0] = status_of(b, ref.id)
     state[0] = state_of(word)
+    sequence[0] = b.log.sequence
     b.log.lock.unlock()
     vertex_unlock(s, ref.id)
     return EXISTED if (word & watched_bit() != 0) == on else DONE

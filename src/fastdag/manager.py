@@ -83,7 +83,6 @@ class Manager:
         # Lets `register_all` see that no unit of its batch is registered and keep it so. Reentrant for finalizers.
         self._registering = RLock()
         # looked up once: each of these is called in every writer
-        self._has_events = core.has_events
         self._register = core.register
         self._set_status = core.set_status
         self._add_dependency = core.add_dependency
@@ -113,8 +112,7 @@ class Manager:
             raise UnitAlreadyRegisteredError(unit)
         if self._auto_skip:
             self._skip_after_registering(unit)
-        if self._has_events():
-            self._deliver()
+        self._deliver()
 
     def register_all(self, units: Iterable[str]) -> None:
         """Register many units, all of them or, on an error, none.
@@ -150,8 +148,7 @@ class Manager:
         if self._auto_skip:
             for unit in names:
                 self._skip_after_registering(unit)
-        if self._has_events():
-            self._deliver()
+        self._deliver()
 
     def add_dependency(
         self, unit: str, depends_on: str, requires: Requirement | str = Requirement.SUCCESS, replace: bool = False
@@ -201,8 +198,7 @@ class Manager:
             raise _unit_error(unit) from None  # an unhashable one
         if flips:
             self._skip(flips)
-        if self._has_events():
-            self._deliver()
+        self._deliver()
 
     def add_dependencies(
         self,
@@ -251,8 +247,7 @@ class Manager:
             code, position = self._core.add_dependencies(map(_row, given), replace, flips)
         if flips:
             self._skip(flips)
-        if self._has_events():
-            self._deliver()
+        self._deliver()
         return position
 
     def update_status(self, unit: str, status: str) -> None:
@@ -302,8 +297,7 @@ class Manager:
             raise UnitNotFoundError(_require_unit(unit))
         if flips:
             self._skip(flips)
-        if self._has_events():
-            self._deliver()
+        self._deliver()
 
     def update_statuses(self, units: Iterable[str], status: str) -> int:
         """Change the status of many units, of all of them or, on an error, of none.
@@ -342,8 +336,7 @@ class Manager:
         old = self._core.set_statuses(names, code, flips)
         if flips:
             self._skip(flips)
-        if self._has_events():
-            self._deliver()
+        self._deliver()
         return len(old) - old.count(code)
 
     # readers

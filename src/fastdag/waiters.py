@@ -5,26 +5,34 @@ Nothing polls and no thread is kept for a waiter. While a unit has waiters the c
 
 How no moment is missed
 -----------------------
-A waiter is entered first, and then `watch` gives the unit's status and state at the very moment from which on
+A waiter is entered together with `watch`, which gives the unit's status and state at the very moment from which on
 everything is logged. Either that is already what the waiter wants, or the change to it comes later and is logged. An
-event from before, still in the log because somebody subscribes to everything, must not resolve it: the last
-sequence number is read before `watch`, and only later events count.
+event from before, still in the log because somebody subscribes to everything, must not resolve it: `watch` gives the
+last sequence number too, and only later events count.
+
+How no waiter is lost
+---------------------
+An exception may come up between any two instructions here, from a signal handler for one. So entering, leaving and
+deciding are each one step of compiled code (`fastdag._core.Dispatch`); the log moves on only when `sort_out` has
+returned, and looking at the same events again decides nobody twice; and telling goes on where it was interrupted.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+import logging
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from fastdag._core import call_each
 from fastdag.errors import DependencyFailedError
 from fastdag.events import BLOCKED, READY, REGISTERED, STATE, STATUS, RawEvent
 
 if TYPE_CHECKING:
     from threading import RLock
 
-    from fastdag._core import StatusGraph
+    from fastdag._core import Dispatch, StatusGraph
+
+_log = logging.getLogger("concurrent.futures")
 
 
 class Waiter(Future[str]):
@@ -44,6 +52,25 @@ class Waiter(Future[str]):
             self.set_running_or_notify_cancel()  # or concurrent.futures.wait() would not see it end
         return cancelled
 
+    def tell(self, error: DependencyFailedError | None) -> None:
+        """Resolve; again, after an exception came up in here: go on where it stopped."""
+        if self.done() and self._state != "CANCELLED":
+            with self._condition:
+                self._condition.notify_all()
+            self._invoke_callbacks()
+        elif self.running() or self.set_running_or_notify_cancel():
+            if error is None:
+                self.set_result(self.unit)
+            else:
+                self.set_exception(error)
+
+    def _invoke_callbacks(self) -> None:
+        """As the base class, but each leaves the list before it is called: going on calls only those that are left."""
+        call_each(self._done_callbacks, self, self._report)  # type: ignore[attr-defined]
+
+    def _report(self, error: Exception) -> None:
+        _log.error("exception calling callback for %r", self, exc_info=error)
+
 
 class Waiters:
     """Those who wait for the units of one manager.
@@ -55,58 +82,45 @@ class Waiters:
         Statuses by code.
     lock : RLock
         Held for dict operations and core calls only.
-    last_sequence : callable
-        Gives the sequence number of the last event logged.
+
+    Attributes
+    ----------
+    dispatch : Dispatch
+        Has the waiters by unit; set by whoever makes this.
     """
 
-    def __init__(
-        self, core: StatusGraph[str], names: dict[int, str], lock: RLock, last_sequence: Callable[[], int]
-    ) -> None:
+    dispatch: Dispatch[str]
+
+    def __init__(self, core: StatusGraph[str], names: dict[int, str], lock: RLock) -> None:
         self._core = core
         self._names = names
         self._lock = lock
-        self._last_sequence = last_sequence
-        self._waiting: dict[str, dict[Waiter, bool]] = {}  # changed under the lock; a unit in it is watched
-        self._decided: deque[tuple[Waiter, DependencyFailedError | None]] = deque()  # no longer waiting, to be told
 
     def wait_for(self, unit: str, wanted: str | None) -> Waiter:
         """Enter a waiter; it may be resolved already when this returns."""
         waiter = Waiter(self, unit, wanted)
         with self._lock:
-            there: dict[Waiter, bool] | None = None
-            while there is None or self._waiting.get(unit) is not there:
-                # Again where a finalizer cancelled the only other waiter meanwhile, and took the unit out.
-                there = self._waiting.setdefault(unit, {})
-                there[waiter] = True
             try:
-                waiter.after = self._last_sequence()
-                status, state = self._core.watch(unit)
+                status, state = self.dispatch.enter(unit, waiter)
                 self._consider(waiter, state if wanted is None else None, status)
             except BaseException:
                 self.forget(waiter)
                 raise
-        self.resolve()
+        self.dispatch.resolve()
         return waiter
 
     def forget(self, waiter: Waiter) -> bool:
         """Take the waiter out; `False` when it was out already. With the last one the unit is no longer watched."""
         with self._lock:
-            there = self._waiting.get(waiter.unit, {})
-            if not there.pop(waiter, False):
-                return False
-            if not there and self._waiting.get(waiter.unit) is there:
-                self._waiting.pop(waiter.unit, None)
-                self._core.unwatch(waiter.unit)
-            return True
+            return self.dispatch.leave(waiter.unit, waiter)
 
     def sort_out(self, events: list[RawEvent]) -> None:
-        """Decide which waiters these events concern; `resolve` tells them."""
-        if not self._waiting:
-            return
+        """Decide which waiters these events concern."""
+        waiting = self.dispatch.waiting
         for kind, unit, _, _, new, sequence, _ in events:
-            if unit in self._waiting and kind in (REGISTERED, STATUS, STATE):
+            if unit in waiting and kind in (REGISTERED, STATUS, STATE):
                 with self._lock:
-                    for waiter in list(self._waiting.get(unit, ())):
+                    for waiter in list(waiting.get(unit, ())):
                         if sequence > waiter.after:
                             self._consider(waiter, *((new, None) if kind == STATE else (None, new)))
 
@@ -122,8 +136,7 @@ class Waiters:
             self._decide(waiter, DependencyFailedError(waiter.unit, failed))
 
     def _decide(self, waiter: Waiter, error: DependencyFailedError | None) -> None:
-        if self.forget(waiter):
-            self._decided.append((waiter, error))
+        self.dispatch.decide(waiter.unit, waiter, (waiter, error))
 
     def _failed(self, unit: str) -> list[tuple[str, str]]:
         return [
@@ -132,15 +145,7 @@ class Waiters:
             if self._names[status] in requires.impossible
         ]
 
-    def resolve(self) -> None:
-        """Tell the waiters that are decided; their callbacks run here, without a lock."""
-        while self._decided:
-            try:
-                waiter, error = self._decided.popleft()
-            except IndexError:  # another thread tells the last one
-                return
-            if waiter.set_running_or_notify_cancel():
-                if error is None:
-                    waiter.set_result(waiter.unit)
-                else:
-                    waiter.set_exception(error)
+    def tell(self, decision: tuple[Waiter, DependencyFailedError | None]) -> None:
+        """Resolve a waiter that was decided; its callbacks run here, without a lock."""
+        waiter, error = decision
+        waiter.tell(error)
