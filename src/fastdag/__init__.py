@@ -10,6 +10,7 @@ from fastdag.errors import (
     EdgeNotFoundError,
     FastDAGError,
     SameStatusError,
+    StatusRequiredError,
     UnitAlreadyRegisteredError,
     UnitIdRequiredError,
     UnitNotFoundError,
@@ -19,7 +20,7 @@ from fastdag.events import Event
 from fastdag.explain import Explanation, Stall
 from fastdag.graphlib import TopologicalSorter
 from fastdag.manager import Manager
-from fastdag.status import Requirement, Status, StatusRequiredError
+from fastdag.status import Requirement, Status
 from fastdag.streams import EventStream
 from fastdag.subscribers import Subscription
 from fastdag.units import Dependency, Unit

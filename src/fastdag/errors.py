@@ -159,6 +159,10 @@ class SameStatusError(FastDAGError, ValueError):
         return f"unit {self.unit!r} already has the status {self.status!r}; update it only when the status changes"
 
 
+class StatusRequiredError(FastDAGError, ValueError):
+    """A status was empty or not a string."""
+
+
 class ConflictingRequirementError(FastDAGError, ValueError):
     """A dependency was declared again with another requirement.
 

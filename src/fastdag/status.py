@@ -8,11 +8,7 @@ from threading import RLock
 from typing import ClassVar, Final, final
 from weakref import WeakValueDictionary
 
-from fastdag.errors import CapacityError, FastDAGError
-
-
-class StatusRequiredError(FastDAGError, ValueError):
-    """A status was empty or not a string."""
+from fastdag.errors import CapacityError, StatusRequiredError
 
 
 class Status:
