@@ -15,7 +15,13 @@ from threading import RLock
 from typing import Any
 
 from fastdag.edge import Edge
-from fastdag.errors import CycleError, EdgeNotFoundError, UnitNotFoundError, VertexNotFoundError
+from fastdag.errors import (
+    CycleError,
+    EdgeNotFoundError,
+    UnitAlreadyRegisteredError,
+    UnitNotFoundError,
+    VertexNotFoundError,
+)
 
 WAITING, READY, BLOCKED = 0, 1, 2
 REGISTERED, STATUS, STATE, DEPENDENCY = 0, 1, 2, 3
@@ -344,6 +350,15 @@ class ReferenceStatusGraph(ReferenceGraph):
             self._note(STATE, vertex, vertex, WAITING, self.state(vertex), now)
             self._flipped(before, vertex, now, None)
             return True
+
+    def register_all(self, vertices: Iterable[Any], status: int) -> None:
+        wanted = list(vertices)
+        with self._lock:
+            for i, vertex in enumerate(wanted):
+                if vertex in self._status or vertex in wanted[:i]:
+                    raise UnitAlreadyRegisteredError(vertex)
+            for vertex in wanted:
+                self.register(vertex, status)
 
     def set_status(self, vertex: Hashable, status: int, expected: int = -1, flips: Flips | None = None) -> int:
         with self._lock:

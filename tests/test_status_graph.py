@@ -1,5 +1,13 @@
 """StatusGraph where Manager cannot reach it: what callers of the core may do in the middle of a call."""
 
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+from manager_support import at_once
+
+from fastdag import UnitAlreadyRegisteredError
 from fastdag._core import StatusGraph
 
 PENDING, COMPLETED = 0, 2
@@ -40,3 +48,81 @@ def test_dependents_that_come_between_the_look_up_and_the_change_are_reported():
     assert graph.set_statuses(["hub", last], COMPLETED, flips) == [PENDING, PENDING]
     assert flips == [(name, 1) for name in names]
     graph._check()
+
+
+def test_a_unit_that_is_registered_between_the_look_up_and_the_change_of_a_batch():
+    graph: StatusGraph[str] = StatusGraph()
+    last = Meddler("last")
+    last.meddle = lambda: graph.register("middle", COMPLETED)
+    with pytest.raises(UnitAlreadyRegisteredError, match="unit 'middle' is already registered"):
+        graph.register_all(["first", "middle", last], PENDING)
+    assert graph.registered() == ["middle"]
+    assert list(graph) == ["middle"]
+    assert graph.status("middle") == COMPLETED
+    graph._check()
+
+
+def test_of_batches_that_share_a_unit_one_is_registered():
+    for _ in range(200):
+        graph: StatusGraph[str] = StatusGraph()
+        won = []
+
+        def register(side, order, graph=graph, won=won):
+            names = [f"{side}{i}" for i in range(20)] + [f"both{i}" for i in range(20)]
+            with suppress(UnitAlreadyRegisteredError):
+                graph.register_all(names[::order], PENDING)
+                won.append(names[::order])
+
+        def register_one(graph=graph, won=won):
+            if graph.register("both7", COMPLETED):
+                won.append(["both7"])
+
+        at_once(lambda: register("l", 1), lambda: register("r", -1), register_one)
+        assert [graph.registered()] == won
+        assert sorted(graph) == sorted(won[0])
+        graph._check()
+
+
+OUT_OF_MEMORY = """
+import resource
+from fastdag import Manager
+
+N = 150_000  # logged in a ring of 25 MB at the least
+units = [f"unit {i}" for i in range(N)]
+
+def limited(act):
+    with open("/proc/self/statm") as statm:
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + ROOM, hard))
+    try:
+        act()
+    except MemoryError:
+        return
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    raise AssertionError("there was enough memory")
+
+manager = Manager()
+heard = []
+if KIND == "update":
+    manager.register_all(units)
+    act = lambda: manager.update_statuses(units, "started")
+else:
+    act = lambda: manager.register_all(units)
+with manager.subscribe(heard.append, kinds=("status", "registered")):
+    before = [(unit.id, unit.status) for unit in manager.units()], set(manager._core)
+    limited(act)
+    assert heard == []
+    assert ([(unit.id, unit.status) for unit in manager.units()], set(manager._core)) == before
+    act()
+    assert [event.unit for event in heard] == units
+manager._core._check()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("kind", ["update", "register"])
+def test_a_batch_that_finds_no_memory_changes_nothing(kind):
+    code = OUT_OF_MEMORY.replace("KIND", repr(kind)).replace("ROOM", str(12 << 20))
+    subprocess.run([sys.executable, "-c", code], check=True)

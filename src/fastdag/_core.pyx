@@ -3,7 +3,7 @@
 This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
 must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
 headers beside it, each of which uses only those before it: types, atomics, locks, storage, adjacency, order,
-search, log, readiness, edges, vertices, batch, one pass, bulk, walk, check; and names, identity and drain, which stand alone.
+search, log, readiness, edges, statuses, vertices, batch, one pass, bulk, walk, check; and names, identity and drain, which stand alone.
 
 Guarantees
 - Every operation first tries with the interpreter held and without waiting; only when a core lock is not free at once is
@@ -31,7 +31,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
@@ -55,6 +55,7 @@ from fastdag._names cimport (
 )
 from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._search cimport search_free
+from fastdag._statuses cimport status_register, statuses_set
 from fastdag._storage cimport (
     STRIPES, EdgeList, Stripe, Vertex, alive, list_labels, list_words, store_free, vertex_at, vertex_lock, vertex_unlock,
 )
@@ -66,7 +67,7 @@ from fastdag._vertices cimport vertex_remove
 from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
 
 from fastdag.edge import Edge
-from fastdag.errors import CapacityError, CycleError, EdgeNotFoundError, UnitNotFoundError, VertexNotFoundError
+from fastdag.errors import CapacityError, CycleError, EdgeNotFoundError, UnitAlreadyRegisteredError, UnitNotFoundError, VertexNotFoundError
 
 cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
@@ -1462,15 +1463,20 @@ cdef class Graph:
         -------
         dict of str to dict
             For `order_shared`, `order_exclusive`, `vertex`, `ends` and `log`: `contended` (acquisitions that waited), `wait_ns`
-            (ns in all), `longest_ns`; in the profile build `acquired` as well.
+            (ns in all), `longest_ns`; in the profile build `acquired` as well. A graph with statuses has
+            `registering_shared` and `registering_exclusive` too.
         """
-        return {
+        stats = {
             "order_shared": stats_dict(&self.c.lock.shared),
             "order_exclusive": stats_dict(&self.c.lock.exclusive),
             "vertex": stats_dict(&self.c.store.vertex_stats),
             "ends": stats_dict(&self.c.order.ends_stats),
             "log": stats_dict(&self.c.board.log.stats),
         }
+        if self.c.board.on:
+            stats["registering_shared"] = stats_dict(&self.c.board.registering.shared)
+            stats["registering_exclusive"] = stats_dict(&self.c.board.registering.exclusive)
+        return stats
 
     def _check(self):
         """Walk everything and raise AssertionError on the first invariant that does not hold. O(n + m log m)."""
@@ -1567,19 +1573,15 @@ cdef class StatusGraph(Graph):
                 flips.append((self.names[answer.flips[i].id], answer.flips[i].state))
         return 0
 
-    cdef Outcome _set(
-        self, Ref ref, int32_t status, int32_t expected, bint register, int32_t *old, Answer *answer
-    ) except *:
+    cdef Outcome _set(self, Ref ref, int32_t status, int32_t expected, int32_t *old, Answer *answer) except *:
         """status_set, with as much room for flips as it takes."""
         cdef Outcome outcome
-        cdef int64_t wanted
         cdef void *flips
         while True:
-            wanted = answer.flipped
-            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, register, old, answer, False)
+            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, 0, old, answer, False)
             if outcome == BUSY:
                 with nogil:
-                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, register, old, answer, True)
+                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, 0, old, answer, True)
             if outcome != NO_MEMORY:
                 return outcome
             if answer.flipped <= answer.room:
@@ -1589,7 +1591,7 @@ cdef class StatusGraph(Graph):
                 raise MemoryError
             answer.flips = <Flip *>flips
             answer.room = 2 * answer.flipped
-            answer.flipped = wanted
+            answer.flipped = 0
 
     cdef int _want_flips(self, Answer *answer, list flips) except -1:
         memset(answer, 0, sizeof(Answer))
@@ -1604,20 +1606,63 @@ cdef class StatusGraph(Graph):
         """Give a vertex its first status. False, and nothing changed, when it has one. O(dependents)."""
         cdef Ref ref
         cdef Answer answer
-        cdef int32_t old
         cdef bint made
         cdef uint64_t mixed = self._mixed(vertex)
         cdef Outcome outcome = STALE
         memset(&answer, 0, sizeof(Answer))
         while outcome == STALE:
             made = self._find_or_make_mixed(vertex, mixed, &ref)
-            try:
-                outcome = self._set(ref, status, -1, True, &old, &answer)
-            except BaseException:
+            outcome = status_register(&self.c, ref, status, &answer, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = status_register(&self.c, ref, status, &answer, True)
+            if outcome == NO_MEMORY:
                 if made:
                     self._discard(mixed, ref)
-                raise
+                raise MemoryError
         return outcome == DONE
+
+    def register_all(self, vertices, int status):
+        """`register` for each in turn, without the interpreter lock: all or none. O(vertices + dependents).
+
+        UnitAlreadyRegisteredError names the first one that is registered already or comes twice.
+        """
+        cdef list names = list(vertices)
+        cdef int64_t n = len(names), i, looked_up = 0
+        cdef set seen = set()
+        cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
+        cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
+        cdef char *made = <char *>calloc(<size_t>n + 1, 1)
+        cdef Answer answer
+        cdef Outcome outcome = STALE
+        memset(&answer, 0, sizeof(Answer))
+        try:
+            if refs == NULL or old == NULL or made == NULL:
+                raise MemoryError
+            while outcome == STALE:
+                seen.clear()
+                for i in range(n):
+                    if self._find_or_make(names[i], &refs[i]):
+                        made[i] = 1
+                    looked_up = max(looked_up, i + 1)
+                    if names[i] in seen or status_of(&self.c.board, refs[i].id) >= 0:
+                        raise UnitAlreadyRegisteredError(names[i])
+                    seen.add(names[i])
+                with nogil:
+                    outcome = statuses_set(&self.c, refs, n, status, True, False, old, &answer)
+            if outcome == EXISTED:  # another thread was quicker
+                raise UnitAlreadyRegisteredError(names[answer.position])
+            if outcome == NO_MEMORY:
+                raise MemoryError
+        except BaseException:
+            for i in range(looked_up):
+                if made[i]:
+                    self._discard(self._mixed(names[i]), refs[i])
+            raise
+        finally:
+            free(refs)
+            free(old)
+            free(made)
 
     def set_status(self, vertex, int status, int expected=-1, list flips=None):
         """Change a status; the old code, -1 and nothing changed when the vertex has none.
@@ -1634,24 +1679,24 @@ cdef class StatusGraph(Graph):
             while outcome == STALE:
                 if not self._find(vertex, &ref):
                     return -1
-                outcome = self._set(ref, status, expected, False, &old, &answer)
+                outcome = self._set(ref, status, expected, &old, &answer)
             self._flips(&answer, flips)
             return old
         finally:
             free(answer.flips)
 
     def set_statuses(self, vertices, int status, list flips=None):
-        """`set_status` for each in turn, without the interpreter lock; the old codes.
+        """`set_status` for each in turn, without the interpreter lock, all or none; the old codes.
 
-        All are looked up first: when one is not registered, UnitNotFoundError and nothing changed. Those that have
-        the status already stay as they are.
+        When one is not registered, UnitNotFoundError. Those that have the status already stay as they are.
         """
         cdef list names = list(vertices)
-        cdef int64_t n = len(names), i, start = 0, room = 16
+        cdef int64_t n = len(names), i
+        cdef list codes = [None] * n  # before anything changes: filling it in cannot fail
         cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
         cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         cdef Answer answer
-        cdef Outcome outcome = DONE
+        cdef Outcome outcome
         memset(&answer, 0, sizeof(Answer))
         try:
             if refs == NULL or old == NULL:
@@ -1659,30 +1704,14 @@ cdef class StatusGraph(Graph):
             for i in range(n):
                 if not self._find(names[i], &refs[i]) or status_of(&self.c.board, refs[i].id) < 0:
                     raise UnitNotFoundError(names[i])
-                if flips is not None:
-                    room += self._degree(names[i], False, True) + 1
-            if flips is not None:
-                answer.room = room
-                answer.flips = <Flip *>malloc(<size_t>room * sizeof(Flip))
-                if answer.flips == NULL:
-                    raise MemoryError
-            i = 0
-            while i < n:
-                with nogil:
-                    while i < n:
-                        start = answer.flipped
-                        outcome = status_set(
-                            &self.c.store, &self.c.board, refs[i], status, -1, False, &old[i], &answer, True
-                        )
-                        if outcome == NO_MEMORY:
-                            break
-                        i += 1
-                if i < n:  # dependents came while this ran: more room for flips
-                    answer.flipped = start
-                    self._set(refs[i], status, -1, False, &old[i], &answer)
-                    i += 1
+            with nogil:
+                outcome = statuses_set(&self.c, refs, n, status, False, flips is not None, old, &answer)
+            if outcome != DONE:  # none of them is stale or unregistered: what has a status stays, and keeps it
+                raise MemoryError
             self._flips(&answer, flips)
-            return [old[i] for i in range(n)]
+            for i in range(n):
+                codes[i] = old[i]
+            return codes
         finally:
             free(refs)
             free(old)

@@ -1,7 +1,7 @@
 """The locks of the core: one order lock, shared or exclusive, and striped vertex locks.
 
-Lock order, stated once: order lock; then vertex locks in stripe order; then one leaf at most: the ends of the order
-(_order.pxd) or the log (_log.pxd). While any of them is held no Python object is touched, no exception
+Lock order, stated once: the lock of registering (_statuses.pxd); order lock; the switch of the log (`control`, _log.pxd);
+then vertex locks in stripe order; then one leaf at most: the ends of the order (_order.pxd) or the log (_log.pxd). While any of them is held no Python object is touched, no exception
 raised, no callback run and the interpreter not waited for.
 
 Guarantees

@@ -50,7 +50,7 @@ cdef struct Log:
     int64_t first            # entries that both readers are done with; the oldest one left is at first & (room - 1)
     int64_t seen             # entries that the waiters' reader is done with; first <= seen <= last
     int64_t last             # entries written so far
-    int64_t promised         # room kept for a bulk load that is writing edge by edge
+    int64_t promised         # room kept for bulk operations that are writing vertex by vertex or edge by edge
     atomic[int64_t] unseen   # last - seen: left for the waiters; to be read without the lock, as the next
     atomic[int64_t] ready    # seen - first: left for the subscribers
     uint64_t sequence        # of the newest entry

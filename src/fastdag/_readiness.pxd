@@ -16,7 +16,7 @@ Assumes
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, relaxed, release
-from fastdag._locks cimport mutex_take
+from fastdag._locks cimport OrderLock, mutex_take
 from fastdag._log cimport (
     REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
 )
@@ -52,6 +52,7 @@ cdef struct Board:
     Segments readiness       # of Readiness, by vertex id
     Segments masks           # of Masks, by label id
     atomic[uint64_t] registrations
+    OrderLock registering    # shared while one vertex is registered, exclusive while many are; before every other lock
     Log log
 
 
@@ -116,12 +117,14 @@ cdef inline bint logs(Board *b, int32_t id) noexcept nogil:
 
 
 cdef inline Outcome status_set(
-    Store *s, Board *b, Ref ref, int32_t status, int32_t expected, bint register, int32_t *old, Answer *answer, bint wait
+    Store *s, Board *b, Ref ref, int32_t status, int32_t expected, bint register, int64_t promised, int32_t *old,
+    Answer *answer, bint wait
 ) noexcept nogil:
     """Give a vertex a status, or register it with one; adjust its dependents. O(dependents).
 
     EXISTED, with nothing changed, when old == status, or old is not the expected one, or on registering a registered one.
-    NO_MEMORY with `answer.flipped` above the room for flips asks for as much room.
+    NO_MEMORY with `answer.flipped` above the room for flips asks for as much room. `promised`: the room that the log keeps for
+    this change; it is used up only by DONE.
     """
     cdef Readiness *r = readiness_at(b, ref.id)
     cdef EdgeList *ins = &vertex_at(s, ref.id).ins
@@ -157,7 +160,9 @@ cdef inline Outcome status_set(
         if not mutex_take(&b.log.lock, &b.log.stats, wait):
             vertex_unlock(s, ref.id)
             return BUSY
+        b.log.promised -= promised
         if not log_reserve_locked(&b.log, <int64_t>ins.count + 2):
+            b.log.promised += promised
             b.log.lock.unlock()
             vertex_unlock(s, ref.id)
             return NO_MEMORY

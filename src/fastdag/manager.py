@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from threading import RLock
 from typing import TYPE_CHECKING
 
 from fastdag._core import StatusGraph
@@ -80,8 +79,6 @@ class Manager:
         self._pending = self._codes[Status.PENDING]
         self._delivery = Delivery(core, self._names, on_error)
         self._waiters = self._delivery.waiters
-        # Lets `register_all` see that no unit of its batch is registered and keep it so. Reentrant for finalizers.
-        self._registering = RLock()
         # looked up once: each of these is called in every writer
         self._register = core.register
         self._set_status = core.set_status
@@ -106,13 +103,13 @@ class Manager:
         """
         if type(unit) is not str or not unit:
             _require_unit(unit)
-        with self._registering:
-            registered = self._register(unit, self._pending)
-        if not registered:
+        if not self._register(unit, self._pending):
             raise UnitAlreadyRegisteredError(unit)
-        if self._auto_skip:
-            self._skip_after_registering(unit)
-        self._deliver()
+        try:
+            if self._auto_skip:
+                self._skip_after_registering(unit)
+        finally:
+            self._deliver()
 
     def register_all(self, units: Iterable[str]) -> None:
         """Register many units, all of them or, on an error, none.
@@ -136,19 +133,13 @@ class Manager:
         ['app', 'db']
         """
         names = _unit_list(units)
-        core = self._core
-        with self._registering:
-            seen = set()
-            for unit in names:
-                if unit in seen or core.status(unit) >= 0:
-                    raise UnitAlreadyRegisteredError(unit)
-                seen.add(unit)
-            for unit in names:
-                core.register(unit, self._pending)
-        if self._auto_skip:
-            for unit in names:
-                self._skip_after_registering(unit)
-        self._deliver()
+        self._core.register_all(names, self._pending)
+        try:
+            if self._auto_skip:
+                for unit in names:
+                    self._skip_after_registering(unit)
+        finally:
+            self._deliver()
 
     def add_dependency(
         self, unit: str, depends_on: str, requires: Requirement | str = Requirement.SUCCESS, replace: bool = False
@@ -192,13 +183,14 @@ class Manager:
             while code > 1 and code != 4:
                 self._settle(code, unit, depends_on, requires, ())
                 code = self._add_dependency(unit, depends_on, requires, replace, flips)
+            if flips:
+                self._skip(flips)
         except TypeError:
             if isinstance(unit, str):
                 raise
             raise _unit_error(unit) from None  # an unhashable one
-        if flips:
-            self._skip(flips)
-        self._deliver()
+        finally:  # after an error too: memory may run out behind the change
+            self._deliver()
 
     def add_dependencies(
         self,
@@ -241,13 +233,15 @@ class Manager:
         given = list(dependencies)
         flips: Flips | None = [] if self._auto_skip else None
         # Made on the way: a list of all these tuples would cost more in garbage collection than adding them does.
-        code, position = self._core.add_dependencies(map(_row, given), replace, flips)
-        while code:
-            self._settle(code, *_row(given[position]), given[:position])
+        try:
             code, position = self._core.add_dependencies(map(_row, given), replace, flips)
-        if flips:
-            self._skip(flips)
-        self._deliver()
+            while code:
+                self._settle(code, *_row(given[position]), given[:position])
+                code, position = self._core.add_dependencies(map(_row, given), replace, flips)
+            if flips:
+                self._skip(flips)
+        finally:  # after an error too: memory may run out behind the change
+            self._deliver()
         return position
 
     def update_status(self, unit: str, status: str) -> None:
@@ -287,17 +281,18 @@ class Manager:
         flips: Flips | None = [] if self._auto_skip else None
         try:
             old = self._set_status(unit, code, -1, flips)
+            if flips:
+                self._skip(flips)
         except TypeError:
             if isinstance(unit, str):
                 raise
             raise _unit_error(unit) from None  # an unhashable one
+        finally:  # after an error too: memory may run out behind the change
+            self._deliver()
         if old == code:
             raise SameStatusError(unit, status)
         if old < 0:
             raise UnitNotFoundError(_require_unit(unit))
-        if flips:
-            self._skip(flips)
-        self._deliver()
 
     def update_statuses(self, units: Iterable[str], status: str) -> int:
         """Change the status of many units, of all of them or, on an error, of none.
@@ -333,10 +328,12 @@ class Manager:
         if code < 0:
             code = self._new_status(names, status)
         flips: Flips | None = [] if self._auto_skip else None
-        old = self._core.set_statuses(names, code, flips)
-        if flips:
-            self._skip(flips)
-        self._deliver()
+        try:
+            old = self._core.set_statuses(names, code, flips)
+            if flips:
+                self._skip(flips)
+        finally:  # after an error too: memory may run out behind the change
+            self._deliver()
         return len(old) - old.count(code)
 
     # readers
