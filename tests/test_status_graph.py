@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -62,24 +63,30 @@ def test_a_unit_that_is_registered_between_the_look_up_and_the_change_of_a_batch
     graph._check()
 
 
-def test_of_batches_that_share_a_unit_one_is_registered():
-    for _ in range(200):
+def test_batches_that_share_units_and_single_registrations_exclude_one_another():
+    for _ in range(30):
         graph: StatusGraph[str] = StatusGraph()
-        won = []
+        shared = [f"shared {i}" for i in range(3_000)]
+        alone = {"left": [f"left {i}" for i in range(100)], "right": [f"right {i}" for i in range(100)]}
+        won, singles = [], []
 
-        def register(side, order, graph=graph, won=won):
-            names = [f"{side}{i}" for i in range(20)] + [f"both{i}" for i in range(20)]
+        def register(side, graph=graph, shared=shared, alone=alone, won=won):
             with suppress(UnitAlreadyRegisteredError):
-                graph.register_all(names[::order], PENDING)
-                won.append(names[::order])
+                graph.register_all([*alone[side], *shared] if side == "left" else [*shared, *alone[side]], PENDING)
+                won.append(side)
 
-        def register_one(graph=graph, won=won):
-            if graph.register("both7", COMPLETED):
-                won.append(["both7"])
+        def register_singly(graph=graph, shared=shared, singles=singles):
+            while len(graph) < len(shared):  # until a batch has looked its units up
+                time.sleep(0)
+            singles.extend(unit for unit in reversed(shared[-500:]) if graph.register(unit, COMPLETED))
 
-        at_once(lambda: register("l", 1), lambda: register("r", -1), register_one)
-        assert [graph.registered()] == won
-        assert sorted(graph) == sorted(won[0])
+        at_once(lambda: register("left"), lambda: register("right"), register_singly)
+        assert len(won) + bool(singles) == 1
+        registered = set(singles)
+        for side in won:
+            registered.update(shared, alone[side])
+        assert set(graph.registered()) == set(graph) == registered
+        assert {graph.status(unit) for unit in registered} == {COMPLETED if singles else PENDING}
         graph._check()
 
 

@@ -159,8 +159,9 @@ cdef inline uint64_t log_switch(Store *s, Log *log, bint on) noexcept nogil:
     """Log everything, or stop; the last sequence given when that took effect."""
     cdef uint64_t sequence
     log.control.lock()
-    log.all.store(1 if on else 0, seq_cst)
-    log_pass_vertices(s)
+    if log.all.load(relaxed) != on:  # else whoever switched it has passed through all of them
+        log.all.store(on, seq_cst)
+        log_pass_vertices(s)
     log.lock.lock()
     sequence = log.sequence
     log.lock.unlock()
@@ -171,6 +172,6 @@ cdef inline uint64_t log_switch(Store *s, Log *log, bint on) noexcept nogil:
 cdef inline void log_watch_more(Store *s, Log *log, int32_t more) noexcept nogil:
     """Count a vertex as watched (1) or no longer (-1). The first one waits until every change sees it."""
     log.control.lock()
-    if log.watched.fetch_add(more, seq_cst) == 0:
+    if log.watched.fetch_add(more, seq_cst) == 0 and log.all.load(relaxed) == 0:  # else every change is logged already
         log_pass_vertices(s)
     log.control.unlock()

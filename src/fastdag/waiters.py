@@ -99,6 +99,10 @@ class Waiters:
     def wait_for(self, unit: str, wanted: str | None) -> Waiter:
         """Enter a waiter; it may be resolved already when this returns."""
         waiter = Waiter(self, unit, wanted)
+        status, state, _ = self._core.snapshot(unit)
+        if state == READY if wanted is None else self._names[status] == wanted:
+            waiter.set_result(unit)  # a shortcut: what follows would come to the same
+            return waiter
         with self._lock:
             try:
                 status, state = self.dispatch.enter(unit, waiter)
