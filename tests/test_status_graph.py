@@ -133,3 +133,37 @@ manager._core._check()
 def test_a_batch_that_finds_no_memory_changes_nothing(kind):
     code = OUT_OF_MEMORY.replace("KIND", repr(kind)).replace("ROOM", str(12 << 20))
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_batches_find_room_in_the_log_for_edges_that_come_meanwhile():
+    """Each edge makes room for the entry it may cost a batch; `_check` finds what was promised and not given back."""
+    graph = StatusGraph()
+    graph.define_requirement(NEEDS, 1 << COMPLETED, 0)
+    hubs = [f"hub{i}" for i in range(20)]
+    graph.register_all(hubs, PENDING)
+    graph.log_all(True)
+    rounds = 200
+
+    def update(mine):
+        for i in range(rounds):
+            graph.set_statuses(mine, COMPLETED if i % 2 == 0 else PENDING)
+
+    def grow(name):
+        for i in range(rounds):
+            graph.register(f"{name}{i}", PENDING)
+            graph.add_dependency(f"{name}{i}", hubs[i % len(hubs)], NEEDS)
+            graph.add_dependencies((f"{name}{i}", hub, NEEDS) for hub in hubs[:5])
+
+    half = len(hubs) // 2
+    actions = [lambda: update(hubs[:half]), lambda: update(hubs[half:])]
+    actions += [lambda name=name: grow(name) for name in ("a", "b")]
+    at_once(*actions)
+    graph._check()
+    events = []
+    while taken := graph.take_events():
+        events += taken
+    statuses = [event for event in events if event[0] == 1]
+    assert len(statuses) == rounds * len(hubs)
+    dependencies = [event for event in events if event[0] == 3]
+    assert len(dependencies) == len({event[1:3] for event in dependencies}) == graph.number_of_edges()
+    assert [event[5] for event in events] == sorted(event[5] for event in events)

@@ -24,6 +24,15 @@ cdef inline bint edge_exists_locked(Vertex *source, Vertex *target, int32_t sour
     return list_find_locked(&target.ins, source_id) >= 0
 
 
+cdef inline int32_t edge_label_locked(
+    Store *s, Vertex *source, Vertex *target, int32_t source_id, int32_t target_id
+) noexcept nogil:
+    """The label id of an edge that is there. O(the shorter list) where both keep labels, else O(out-list)."""
+    if s.in_words == 2 and target.ins.count < source.outs.count:
+        return list_labels(&target.ins)[list_find_locked(&target.ins, source_id)]
+    return list_labels(&source.outs)[list_find_locked(&source.outs, target_id)]
+
+
 cdef inline void list_append_locked(EdgeList *list, int32_t end, int32_t label, int words) noexcept nogil:
     """Append an entry; room has been reserved. O(1)."""
     list_words(list)[list.count] = end

@@ -19,6 +19,7 @@ cdef extern from "<atomic>" namespace "std" nogil:
         T load(memory_order)
         void store(T, memory_order)
         T exchange(T, memory_order)
+        bint compare_exchange_weak(T &, T, memory_order)
         T fetch_add(T, memory_order)
         T fetch_sub(T, memory_order)
         T fetch_or(T, memory_order)

@@ -11,14 +11,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from fastdag._adjacency cimport edge_exists_locked, list_find_locked
+from fastdag._adjacency cimport edge_exists_locked, edge_label_locked
 from fastdag._atomics cimport acquire
 from fastdag._edges cimport Core, Rules, edge_relabel_locked, edge_settle, edge_write_locked, path_hand_over
-from fastdag._log cimport log_on, log_reserve_locked
+from fastdag._log cimport log_note_edge_locked, log_on, log_reserve_locked
 from fastdag._readiness cimport NOT_REGISTERED, status_of
 from fastdag._search cimport Overlay
 from fastdag._storage cimport (
-    STRIPES, Store, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock, vertex_lock_pair, vertex_unlock,
+    STRIPES, Store, list_reserve_locked, stripe_of, vertex_at, vertex_lock, vertex_lock_pair, vertex_unlock,
     vertex_unlock_pair,
 )
 from fastdag._types cimport (
@@ -116,20 +116,20 @@ cdef inline bint batch_reserve(Core *c, Batch *b, int32_t *more_out, int32_t *mo
 cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *again, Rules rules, Answer *answer) noexcept nogil:
     """Write the edges of a settled batch one by one, both ends at once, then the new labels of those that were there."""
     cdef Store *s = &c.store
-    cdef bint promised = False
-    cdef bint logging
-    cdef int64_t i
+    cdef bint fits, logging
+    cdef int64_t i, each = 0
     cdef Ref u, v
     u.born = 0
     v.born = 0
     if c.board.on:
         # Promised whether or not anything listens now: somebody may begin to while this load is written.
         c.board.log.lock.lock()
-        promised = log_reserve_locked(&c.board.log, 2 * (b.count + agains) + 2)
-        if promised:
-            c.board.log.promised += 2 * (b.count + agains)  # and two more: what a relabelling reserves for itself
+        each = 2 + c.board.log.batches   # no more of those begin: they need the order lock to
+        fits = log_reserve_locked(&c.board.log, each * (b.count + agains) + 2)
+        if fits:
+            c.board.log.promised += each * (b.count + agains)  # and two more: what a relabelling reserves for itself
         c.board.log.lock.unlock()
-        if not promised:
+        if not fits:
             return NO_MEMORY
     for i in range(b.count + agains):
         u.id = b.sources[i] if i < b.count else again[3 * (i - b.count)]
@@ -137,20 +137,18 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
         vertex_lock_pair(s, u.id, v.id, True)
         if i >= b.count:
             edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
-            if promised:
-                c.board.log.lock.lock()
-                c.board.log.promised -= 2
-                c.board.log.lock.unlock()
+            logging = False
         else:
             logging = c.board.on and log_on(&c.board.log)
             if logging:
                 c.board.log.lock.lock()
+                log_note_edge_locked(&c.board.log)
             edge_write_locked(c, u, v, batch_label(b, i), logging, answer)
-            if promised:
-                if not logging:
-                    c.board.log.lock.lock()
-                c.board.log.promised -= 2
-                c.board.log.lock.unlock()
+        if c.board.on:
+            if not logging:
+                c.board.log.lock.lock()
+            c.board.log.promised -= each
+            c.board.log.lock.unlock()
         vertex_unlock_pair(s, u.id, v.id)
     return DONE
 
@@ -164,7 +162,7 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
     cdef Overlay o
     cdef Outcome outcome = DONE
     cdef int64_t i, kept = 0, agains = 0
-    cdef int32_t u, v, label, at
+    cdef int32_t u, v, label, at, back
     if heads == NULL or again == NULL:
         free(heads)
         free(again)
@@ -182,8 +180,12 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
         label = batch_label(b, i)
         answer.position = i
         at = o.first_out[u]
-        while at >= 0 and b.targets[at] != v:
+        back = o.first_in[v]             # along the shorter of the two: either may be as long as the batch
+        while at >= 0 and back >= 0 and b.targets[at] != v and b.sources[back] != u:
             at = o.next_out[at]
+            back = o.next_in[back]
+        if at >= 0 and b.targets[at] != v:
+            at = back
         if at >= 0:                      # twice in the batch: the last label stands
             if label != batch_label(b, at):
                 if not rules.replace:
@@ -192,10 +194,11 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
                 b.labels[at] = label
             continue
         if edge_exists_locked(vertex_at(s, u), vertex_at(s, v), u, v):
-            if list_labels(&vertex_at(s, u).outs)[list_find_locked(&vertex_at(s, u).outs, v)] != label:
-                if not rules.replace:
-                    outcome = CONFLICT
-                    break
+            if edge_label_locked(s, vertex_at(s, u), vertex_at(s, v), u, v) == label:
+                continue
+            if not rules.replace:
+                outcome = CONFLICT
+                break
             again[3 * agains] = u
             again[3 * agains + 1] = v
             again[3 * agains + 2] = label

@@ -61,6 +61,7 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
     cdef int32_t stripe, at, before = -1
     cdef int64_t edges = 0, placed = 0
     order_lock_exclusive(&c.lock, True)
+    order_lock_exclusive(&c.board.log.control, True)
     for stripe in range(STRIPES):
         vertex_lock(s, stripe, True)
     for at in range(s.used.load(acquire)):
@@ -84,7 +85,10 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
         at = vertex_at(s, at).after
     if broken == NULL and (before != c.order.tail or placed != c.order.count):
         broken = b"the order's end or count is wrong"
+    if broken == NULL and (c.board.log.batches or c.board.log.promised):  # no batch is under way now
+        broken = b"the log still keeps room for a batch that is over"
     for stripe in range(STRIPES):
         vertex_unlock(s, stripe)
+    order_unlock_exclusive(&c.board.log.control)
     order_unlock_exclusive(&c.lock)
     return broken

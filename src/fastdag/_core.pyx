@@ -47,7 +47,8 @@ from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove
 from fastdag._identity cimport IdentityCache, identity_find, identity_free, identity_put
 from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
 from fastdag._log cimport (
-    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take, log_watch_more,
+    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take, log_watch_less,
+    log_watch_more,
 )
 from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect,
@@ -1578,10 +1579,10 @@ cdef class StatusGraph(Graph):
         cdef Outcome outcome
         cdef void *flips
         while True:
-            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, 0, old, answer, False)
+            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, False, old, answer, False)
             if outcome == BUSY:
                 with nogil:
-                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, 0, old, answer, True)
+                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, False, old, answer, True)
             if outcome != NO_MEMORY:
                 return outcome
             if answer.flipped <= answer.room:
@@ -1858,9 +1859,9 @@ cdef class StatusGraph(Graph):
         self._keep(vertex, &ref)
         with nogil:
             # Counted first: from here on every change sees that something is watched.
-            log_watch_more(&self.c.store, &self.c.board.log, 1)
+            log_watch_more(&self.c.store, &self.c.board.log)
             if vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state, &sequence) == EXISTED:
-                log_watch_more(&self.c.store, &self.c.board.log, -1)
+                log_watch_less(&self.c.board.log)
         return status, state, sequence
 
     def unwatch(self, vertex):
@@ -1871,7 +1872,7 @@ cdef class StatusGraph(Graph):
         if self._find(vertex, &ref):
             with nogil:
                 if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state, &sequence) == DONE:
-                    log_watch_more(&self.c.store, &self.c.board.log, -1)
+                    log_watch_less(&self.c.board.log)
 
     def has_events(self):
         """Whether the log holds anything. O(1)."""

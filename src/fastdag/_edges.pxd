@@ -13,13 +13,15 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
 from fastdag._adjacency cimport (
-    edge_append_locked, edge_exists_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
+    edge_append_locked, edge_exists_locked, edge_label_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
 )
 from fastdag._atomics cimport clock_ns
 from fastdag._locks cimport (
     OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
 )
-from fastdag._log cimport DEPENDENCY, log_on, log_reserve_locked, log_write_locked
+from fastdag._log cimport (
+    DEPENDENCY, log_note_edge_locked, log_on, log_reserve_edge_locked, log_reserve_locked, log_write_locked,
+)
 from fastdag._order cimport Order, order_spread_all, order_take_end, rank_of
 from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
 from fastdag._search cimport Overlay, Search, search_settle
@@ -53,7 +55,7 @@ cdef inline Outcome edge_relabel_locked(
     """Another label for an edge that is there. Both vertex locks held. O(entries)."""
     cdef Vertex *source = vertex_at(&c.store, u.id)
     cdef Vertex *target = vertex_at(&c.store, v.id)
-    cdef int32_t old = list_labels(&source.outs)[list_find_locked(&source.outs, v.id)]
+    cdef int32_t old = edge_label_locked(&c.store, source, target, u.id, v.id)
     cdef int32_t status
     cdef uint64_t change
     cdef int64_t now = 0
@@ -132,9 +134,10 @@ cdef inline Outcome edge_attach_locked(
         if logging:
             if not mutex_take(&c.board.log.lock, &c.board.log.stats, wait):
                 return BUSY
-            if not log_reserve_locked(&c.board.log, 2):
+            if not log_reserve_edge_locked(&c.board.log):
                 c.board.log.lock.unlock()
                 return NO_MEMORY
+            log_note_edge_locked(&c.board.log)
     edge_write_locked(c, u, v, label, logging, answer)
     if logging:
         c.board.log.lock.unlock()
@@ -270,7 +273,7 @@ cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) 
     elif edge_exists_locked(source, target, u.id, v.id):
         outcome = DONE
         if label != NULL:
-            label[0] = list_labels(&source.outs)[list_find_locked(&source.outs, v.id)]
+            label[0] = edge_label_locked(&c.store, source, target, u.id, v.id)
     vertex_unlock_pair(&c.store, u.id, v.id)
     return outcome
 

@@ -9,6 +9,8 @@ Guarantees
   the subscribers need not wait for the waiters' reader.
 - When `log_switch` returns, every change that did not see the new setting is over: changes read it under a vertex lock, and
   the switch passes through all of them.
+- A batch that changes many statuses finds room for all it will log before it begins, however many edges others add to its
+  vertices meanwhile: each such edge makes room for the entry it may cost every batch under way.
 
 Assumes
 - The log lock is a leaf: nothing else is taken while it is held.
@@ -19,7 +21,9 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release, seq_cst
-from fastdag._locks cimport LockStats, mutex_take
+from fastdag._locks cimport (
+    LockStats, OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
+)
 from fastdag._storage cimport STRIPES, Store, vertex_lock, vertex_unlock
 
 cdef enum Kind:
@@ -41,9 +45,10 @@ cdef struct Entry:
     int64_t time             # monotonic, ns
 
 cdef struct Log:
-    mutex control            # one switch at a time; taken before any vertex lock, never inside one
+    OrderLock control        # shared by batches of statuses, which so find logging on, or off, throughout; exclusive to switch
+                             # it on or off; taken before any vertex lock, never inside one
     atomic[int32_t] all      # 1: everything is logged; written under `control`
-    atomic[int32_t] watched  # vertices that are logged in any case; written under `control`
+    atomic[int32_t] watched  # vertices that are logged in any case; goes from 0 to 1 under `control` exclusively
     mutex lock               # guards what follows; leaf
     Entry *entries           # a ring of `room` entries, a power of two
     int64_t room
@@ -51,6 +56,8 @@ cdef struct Log:
     int64_t seen             # entries that the waiters' reader is done with; first <= seen <= last
     int64_t last             # entries written so far
     int64_t promised         # room kept for bulk operations that are writing vertex by vertex or edge by edge
+    int64_t batches          # batches of statuses that are being logged
+    int64_t edges            # edges added while logging was on
     atomic[int64_t] unseen   # last - seen: left for the waiters; to be read without the lock, as the next
     atomic[int64_t] ready    # seen - first: left for the subscribers
     uint64_t sequence        # of the newest entry
@@ -80,6 +87,17 @@ cdef inline bint log_reserve_locked(Log *log, int64_t more) noexcept nogil:
     log.entries = entries
     log.room = room
     return True
+
+
+cdef inline bint log_reserve_edge_locked(Log *log) noexcept nogil:
+    """Room for an edge that is about to be added; False, and unchanged, when memory is out."""
+    return log_reserve_locked(log, 2 + log.batches)
+
+
+cdef inline void log_note_edge_locked(Log *log) noexcept nogil:
+    """An edge is added: one more dependent for whatever batch is under way. Room for that was reserved or promised."""
+    log.edges += 1
+    log.promised += log.batches
 
 
 cdef inline void log_count_locked(Log *log) noexcept nogil:
@@ -158,20 +176,34 @@ cdef inline void log_pass_vertices(Store *s) noexcept nogil:
 cdef inline uint64_t log_switch(Store *s, Log *log, bint on) noexcept nogil:
     """Log everything, or stop; the last sequence given when that took effect."""
     cdef uint64_t sequence
-    log.control.lock()
+    order_lock_exclusive(&log.control, True)
     if log.all.load(relaxed) != on:  # else whoever switched it has passed through all of them
         log.all.store(on, seq_cst)
         log_pass_vertices(s)
     log.lock.lock()
     sequence = log.sequence
     log.lock.unlock()
-    log.control.unlock()
+    order_unlock_exclusive(&log.control)
     return sequence
 
 
-cdef inline void log_watch_more(Store *s, Log *log, int32_t more) noexcept nogil:
-    """Count a vertex as watched (1) or no longer (-1). The first one waits until every change sees it."""
-    log.control.lock()
-    if log.watched.fetch_add(more, seq_cst) == 0 and log.all.load(relaxed) == 0:  # else every change is logged already
+cdef inline void log_watch_more(Store *s, Log *log) noexcept nogil:
+    """Count one more vertex as watched. The first one waits until every change sees it: O(stripes), else O(1)."""
+    cdef int slot = order_lock_shared(&log.control, True)
+    cdef int32_t count = log.watched.load(seq_cst)
+    cdef bint counted = log.all.load(relaxed) != 0
+    if counted:
+        log.watched.fetch_add(1, seq_cst)
+    while count > 0 and not counted:     # from 0 to 1 only under the exclusive lock: a batch may rely on logging being off
+        counted = log.watched.compare_exchange_weak(count, count + 1, seq_cst)
+    order_unlock_shared(&log.control, slot)
+    if not counted:
+        order_lock_exclusive(&log.control, True)
+        log.watched.fetch_add(1, seq_cst)
         log_pass_vertices(s)
-    log.control.unlock()
+        order_unlock_exclusive(&log.control)
+
+
+cdef inline void log_watch_less(Log *log) noexcept nogil:
+    """Count one vertex less as watched. O(1)."""
+    log.watched.fetch_sub(1, seq_cst)

@@ -117,14 +117,14 @@ cdef inline bint logs(Board *b, int32_t id) noexcept nogil:
 
 
 cdef inline Outcome status_set(
-    Store *s, Board *b, Ref ref, int32_t status, int32_t expected, bint register, int64_t promised, int32_t *old,
+    Store *s, Board *b, Ref ref, int32_t status, int32_t expected, bint register, bint promised, int32_t *old,
     Answer *answer, bint wait
 ) noexcept nogil:
     """Give a vertex a status, or register it with one; adjust its dependents. O(dependents).
 
     EXISTED, with nothing changed, when old == status, or old is not the expected one, or on registering a registered one.
-    NO_MEMORY with `answer.flipped` above the room for flips asks for as much room. `promised`: the room that the log keeps for
-    this change; it is used up only by DONE.
+    NO_MEMORY with `answer.flipped` above the room for flips asks for as much room. `promised`: the log
+    keeps room for this change.
     """
     cdef Readiness *r = readiness_at(b, ref.id)
     cdef EdgeList *ins = &vertex_at(s, ref.id).ins
@@ -160,9 +160,7 @@ cdef inline Outcome status_set(
         if not mutex_take(&b.log.lock, &b.log.stats, wait):
             vertex_unlock(s, ref.id)
             return BUSY
-        b.log.promised -= promised
-        if not log_reserve_locked(&b.log, <int64_t>ins.count + 2):
-            b.log.promised += promised
+        if not promised and not log_reserve_locked(&b.log, <int64_t>ins.count + 2):
             b.log.lock.unlock()
             vertex_unlock(s, ref.id)
             return NO_MEMORY

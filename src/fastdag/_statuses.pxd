@@ -8,8 +8,9 @@ Guarantees
 - Readers of single vertices, and changes of single statuses, go on throughout and wait for no more than the vertex.
 
 Assumes
-- The locks of this header come before all others: `registering`, then the order lock, then the log's `control`. The
-  order lock keeps edges, and so the numbers of dependents, as they are; `control` keeps logging on or off.
+- Lock order: `registering`, the order lock, the log's `control`, then vertices. `control` keeps logging on or off. Where a
+  batch registers, or wants its flips, the order lock keeps edges as they are for as long as it runs; else edges may come
+  meanwhile, and batches run side by side.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -19,7 +20,7 @@ from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared
 from fastdag._log cimport Log, log_on, log_reserve_locked
 from fastdag._readiness cimport NOT_REGISTERED, status_of, status_set
-from fastdag._storage cimport alive, vertex_at
+from fastdag._storage cimport alive, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport BUSY, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref
 
 
@@ -30,45 +31,28 @@ cdef inline Outcome status_register(Core *c, Ref ref, int32_t status, Answer *an
     cdef int slot = order_lock_shared(&c.board.registering, wait)
     if slot < 0:
         return BUSY
-    outcome = status_set(&c.store, &c.board, ref, status, -1, True, 0, &old, answer, wait)
+    outcome = status_set(&c.store, &c.board, ref, status, -1, True, False, &old, answer, wait)
     order_unlock_shared(&c.board.registering, slot)
     return outcome
 
 
-cdef inline int64_t entries_of(Core *c, Ref ref) noexcept nogil:
-    """Entries that a change of its status writes at most: its own, its state's, its dependents' states."""
-    return <int64_t>vertex_at(&c.store, ref.id).ins.count + 2
-
-
-cdef inline Outcome statuses_reserve_locked(
-    Core *c, Ref *refs, int64_t n, bint register, bint flips, bint logging, Answer *answer
-) noexcept nogil:
-    """Settle all that could fail; on DONE the log has promised its room. All locks of this header held."""
-    cdef Log *log = &c.board.log
+cdef inline Outcome statuses_look(Core *c, Ref *refs, int64_t n, bint register, Answer *answer, int64_t *room) noexcept nogil:
+    """Whether all vertices can be given a status, and how many entries and flips that makes at most. O(vertices)."""
     cdef int64_t i
-    cdef int64_t room = 0
-    cdef bint fits
+    cdef Outcome outcome = DONE
+    room[0] = 0
     for i in range(n):
         answer.position = i
+        vertex_lock(&c.store, refs[i].id, True)
+        room[0] += vertex_at(&c.store, refs[i].id).ins.count + 2  # its dependents' states, its own, its status
         if not alive(&c.store, refs[i]):
-            return STALE
-        if register != (status_of(&c.board, refs[i].id) == NOT_REGISTERED):
-            return EXISTED if register else UNREGISTERED
-        room += entries_of(c, refs[i])
-    if flips:
-        answer.flips = <Flip *>malloc(<size_t>(room + 1) * sizeof(Flip))
-        if answer.flips == NULL:
-            return NO_MEMORY
-        answer.room = room
-    if logging:
-        log.lock.lock()
-        fits = log_reserve_locked(log, room)
-        if fits:
-            log.promised += room
-        log.lock.unlock()
-        if not fits:
-            return NO_MEMORY
-    return DONE
+            outcome = STALE
+        elif register != (status_of(&c.board, refs[i].id) == NOT_REGISTERED):
+            outcome = EXISTED if register else UNREGISTERED
+        vertex_unlock(&c.store, refs[i].id)
+        if outcome != DONE:
+            break
+    return outcome
 
 
 cdef inline Outcome statuses_set(
@@ -80,27 +64,52 @@ cdef inline Outcome statuses_set(
     that have the status already are left alone. The caller frees `answer.flips`.
     """
     cdef Log *log = &c.board.log
-    cdef Outcome outcome
-    cdef int64_t i, promised = 0
+    cdef Outcome outcome = DONE
+    cdef int64_t i, room = 0, edges = 0
+    cdef bint frozen = register or flips   # edges stand still, so that a look at all holds until all is done
+    cdef int slot = -1, switch
     cdef bint logging
     if register:
         order_lock_exclusive(&c.board.registering, True)
-    order_lock_exclusive(&c.lock, True)
-    log.control.lock()
+    if frozen:
+        order_lock_exclusive(&c.lock, True)
+    else:
+        slot = order_lock_shared(&c.lock, True)  # until room is made: no batch of edges is being written
+    switch = order_lock_shared(&log.control, True)
     logging = log_on(log)
-    outcome = statuses_reserve_locked(c, refs, n, register, flips, logging, answer)
+    if logging:
+        log.lock.lock()
+        log.batches += 1                 # before the look: edges that come behind it make room themselves
+        edges = log.edges
+        log.lock.unlock()
+    if frozen or logging:
+        outcome = statuses_look(c, refs, n, register, answer, &room)
+    if outcome == DONE and flips:
+        answer.flips = <Flip *>malloc(<size_t>(room + 1) * sizeof(Flip))
+        answer.room = room
+        if answer.flips == NULL:
+            outcome = NO_MEMORY
+    if logging:
+        log.lock.lock()
+        if outcome == DONE and not log_reserve_locked(log, room):
+            outcome = NO_MEMORY
+        if outcome != DONE:
+            room = 0
+        log.promised += room
+        log.lock.unlock()
+    if not frozen:
+        order_unlock_shared(&c.lock, slot)
     if outcome == DONE:
         for i in range(n):
-            if logging:
-                promised = entries_of(c, refs[i])
-            outcome = status_set(&c.store, &c.board, refs[i], status, -1, register, promised, &old[i], answer, True)
-            if outcome != DONE and promised:  # it has the status already
-                log.lock.lock()
-                log.promised -= promised
-                log.lock.unlock()
-        outcome = DONE
-    log.control.unlock()
-    order_unlock_exclusive(&c.lock)
+            status_set(&c.store, &c.board, refs[i], status, -1, register, logging, &old[i], answer, True)
+    if logging:
+        log.lock.lock()
+        log.batches -= 1
+        log.promised -= room + (log.edges - edges)
+        log.lock.unlock()
+    order_unlock_shared(&log.control, switch)
+    if frozen:
+        order_unlock_exclusive(&c.lock)
     if register:
         order_unlock_exclusive(&c.board.registering)
     return outcome
