@@ -25,7 +25,7 @@ sanitize = os.environ.get("FASTDAG_SANITIZE", "")
 if sanitize not in ("", "address", "thread"):
     raise SystemExit(f"FASTDAG_SANITIZE must be address or thread, not {sanitize!r}")
 
-compile_args = ["-std=c++20", "-O1" if debug else "-O2", "-Wall", "-Wextra"]  # C++20: waiting on atomics
+compile_args = ["-std=c++20", "-O1" if debug else "-O3", "-Wall", "-Wextra"]  # C++20: waiting on atomics
 link_args = []
 macros = []
 if debug:
