@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from fastdag._atomics cimport acquire, relaxed
+from fastdag._atomics cimport acquire, prefetch, relaxed
 from fastdag._batch cimport Batch, batch_publish, edges_in
 from fastdag._edges cimport Core, Rules
 from fastdag._order cimport END_GAP_BITS
@@ -18,6 +18,9 @@ from fastdag._storage cimport (
     Store, Vertex, list_labels, list_reserve_locked, list_words, stripe_of, vertex_at, vertex_lock, vertex_unlock,
 )
 from fastdag._types cimport CYCLE, DONE, NO_MEMORY, Answer, Outcome
+
+cdef enum:
+    AHEAD = 16               # so many turns before they are needed, scattered items are asked for
 
 cdef struct Note:
     # Scratch of the one-pass check, one a vertex: small, as an edge costs a cache miss or two here.
@@ -89,6 +92,9 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
     for i in range(n):
         w.first[i + 2] += w.first[i + 1]
     for i in range(b.count):
+        if i + 2 * AHEAD < b.count:
+            prefetch(&w.first[b.sources[i + 2 * AHEAD] + 1])
+            prefetch(&w.ends[w.first[b.sources[i + AHEAD] + 1]])
         at = w.first[b.sources[i] + 1]
         w.first[b.sources[i] + 1] = at + 1
         w.ends[at] = b.targets[i]
@@ -108,6 +114,8 @@ cdef inline bint sorted_make(Core *c, Batch *b, Sorted *w) noexcept nogil:
             w.at[list_words(&vertex.outs)[k]] = k
         to = at
         for i in range(at, end):
+            if i + AHEAD < b.count:
+                prefetch(&w.notes[w.ends[i + AHEAD]])
             v = w.ends[i]
             note = &w.notes[v]
             if note.owner != u + 1:
@@ -150,6 +158,12 @@ cdef inline bint sorted_order(Core *c, Sorted *w) noexcept nogil:
             w.order[w.ordered] = u
             w.ordered += w.left[u] == 0
     while done < w.ordered:
+        if done + 2 * AHEAD < w.ordered:
+            k = w.order[done + 2 * AHEAD]
+            prefetch(&w.first[k])
+            prefetch(&w.kept[k])
+            prefetch(vertex_at(s, k))
+            prefetch(&w.ends[w.first[w.order[done + AHEAD]]])
         u = w.order[done]
         done += 1
         vertex = vertex_at(s, u)
@@ -273,6 +287,9 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
         w.next_in[u + 1] = w.next_in[u] + w.notes[u].more_in
     for u in range(n):
         for i in range(w.first[u], w.first[u] + w.kept[u]):
+            if i + 2 * AHEAD < w.first[n]:
+                prefetch(&w.next_in[w.ends[i + 2 * AHEAD]])
+                prefetch(&w.starts[w.next_in[w.ends[i + AHEAD]]])
             k = w.ends[i]
             w.starts[w.next_in[k]] = u
             w.next_in[k] += 1
