@@ -52,7 +52,7 @@ from fastdag._log cimport (
 )
 from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect,
-    name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
+    name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
 )
 from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._search cimport search_free
@@ -68,11 +68,12 @@ from fastdag._vertices cimport vertex_remove
 from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
 
 from fastdag.edge import Edge
-from fastdag.errors import CapacityError, CycleError, EdgeNotFoundError, UnitAlreadyRegisteredError, UnitNotFoundError, VertexNotFoundError
+from fastdag.errors import (
+    CapacityError, CycleError, EdgeNotFoundError, UnitAlreadyRegisteredError, UnitNotFoundError, VertexNotFoundError,
+)
 
 cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
-    Py_hash_t _hash "PyObject_Hash"(PyObject *vertex)  # -1: an error is set
 
 cdef enum:
     FEW = 64                 # so many neighbours are copied without asking for memory
@@ -242,7 +243,7 @@ cdef class Graph:
     # --- names -------------------------------------------------------------------------------------------------
 
     cdef uint64_t _mixed(self, vertex) except? 7:
-        cdef Py_hash_t hash = _hash(<PyObject *>vertex)
+        cdef Py_hash_t hash = name_hash(<PyObject *>vertex)
         if hash == -1:
             self._unhashable(vertex)
         return name_mix(hash)
@@ -300,12 +301,21 @@ cdef class Graph:
         """Look a vertex up, or make it, tentative; whether it was made. O(1) expected."""
         return self._find_or_make_mixed(vertex, self._mixed(vertex), ref)
 
-    cdef inline void _expect(self, uint64_t mixed) noexcept:
-        """Have a name that is about to be looked up, and the record of its vertex, brought into the cache."""
+    cdef inline const Slot *_expect(self, uint64_t mixed) noexcept:
+        """The slot that most likely holds a name, or NULL; has the vertex's record brought into the cache."""
         cdef const Slot *slot = slot_expected(self.shards, mixed)
         if slot != NULL:
             prefetch(slot.name)
             prefetch(vertex_at(&self.c.store, slot.id))
+        return slot
+
+    cdef inline bint _is_in(self, const Slot *slot, name, Ref *ref) noexcept:
+        """Whether that slot holds this very object; no Python code may have run since `_expect`."""
+        if slot == NULL or slot.name != <PyObject *>name:
+            return False
+        ref.id = slot.id
+        ref.born = vertex_at(&self.c.store, ref.id).born.load(acquire)
+        return ref.born != 0
 
     cdef bint _find_or_make_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
         cdef Shard *d = shard_of(self.shards, mixed)
@@ -533,31 +543,40 @@ cdef class Graph:
         cdef uint64_t recycled
         cdef uint64_t source_mixed = self._mixed(source)
         cdef uint64_t target_mixed = self._mixed(target)
+        cdef const Slot *source_slot
+        cdef const Slot *target_slot
+        cdef bint source_known, target_known
         name_expect(self.shards, source_mixed)
         name_expect(self.shards, target_mixed)
-        self._expect(source_mixed)
-        self._expect(target_mixed)
+        recycled = self.c.store.recycled.load(acquire)
+        source_slot = self._expect(source_mixed)
+        target_slot = self._expect(target_mixed)
+        source_known = self._is_in(source_slot, source, &u)
+        target_known = self._is_in(target_slot, target, &v)
         while outcome == STALE:
-            recycled = self.c.store.recycled.load(acquire)
-            if self._find_or_make_mixed(source, source_mixed, &u):
+            if not source_known and self._find_or_make_mixed(source, source_mixed, &u):
                 source_new = True
             try:
-                if self._find_or_make_mixed(target, target_mixed, &v):
+                if not target_known and self._find_or_make_mixed(target, target_mixed, &v):
                     target_new = True
             except BaseException:
                 if source_new:
                     self._discard(source_mixed, u)
                 raise
             if u.id == v.id:
-                if u.born != v.born:
-                    continue  # the one went, and its id was used for the other, between the two look-ups
-                if source_new:
-                    self._discard(source_mixed, u)
-                raise CycleError([source, source])
-            outcome = edge_add(&self.c, u, v, label, rules, answer, False)
-            if outcome == BUSY:
-                with nogil:
-                    outcome = edge_add(&self.c, u, v, label, rules, answer, True)
+                if u.born == v.born:
+                    if source_new:
+                        self._discard(source_mixed, u)
+                    raise CycleError([source, source])
+                outcome = STALE  # the one went, and its id was used for the other, between the two look-ups
+            else:
+                outcome = edge_add(&self.c, u, v, label, rules, answer, False)
+                if outcome == BUSY:
+                    with nogil:
+                        outcome = edge_add(&self.c, u, v, label, rules, answer, True)
+            if outcome == STALE:
+                recycled = self.c.store.recycled.load(acquire)
+                source_known = target_known = False
         if outcome == DONE or outcome == REPLACED or outcome == EXISTED or outcome == CONFLICT:
             return outcome
         try:

@@ -42,6 +42,12 @@ cdef extern from *:
     }
     #define FASTDAG_FREE_THREADED 0
     #endif
+    // A string that was hashed before knows its hash: two calls less.
+    static inline Py_hash_t fastdag_hash(PyObject *name) {
+        if (!FASTDAG_FREE_THREADED && PyUnicode_CheckExact(name) && ((PyASCIIObject *)name)->hash != -1)
+            return ((PyASCIIObject *)name)->hash;
+        return PyObject_Hash(name);
+    }
     """
     ctypedef struct interpreter_mutex "fastdag_mutex":
         pass
@@ -49,6 +55,7 @@ cdef extern from *:
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
     object list_item "fastdag_item"(object, Py_ssize_t)
+    Py_hash_t name_hash "fastdag_hash"(PyObject *)  # -1, and an exception set, where the name cannot be hashed
 
 cdef enum:
     SHARDS = 64
