@@ -142,6 +142,80 @@ def mixed(threads: int = 200, operations: int = 50, seed: int = SEED) -> list[li
     ]
 
 
+WRITES: dict[str, float] = {  # public methods of Graph that change it: how often in a thousand steps of `mutate`
+    "add_edge": 300,
+    "remove_edge": 120,
+    "add_vertex": 30,
+    "remove_vertex": 10,
+    "add_edges_from": 4,
+    "add_edges": 1,
+}
+READS: dict[str, float] = {  # those that read it
+    "has_edge": 120,
+    "successors": 90,
+    "predecessors": 90,
+    "edge_label": 50,
+    "out_edges": 30,
+    "in_edges": 30,
+    "out_degree": 15,
+    "in_degree": 15,
+    "degree": 15,
+    "index": 15,
+    "vertex_at": 15,
+    "has_path": 20,
+    "find_cycle": 15,
+    "ancestors": 4,
+    "descendants": 4,
+    "number_of_edges": 2,
+    "edges": 0.5,
+    "topological_sort": 0.5,
+    "topological_generations": 0.5,
+    "longest_path": 0.5,
+    "transitive_reduction": 0.25,
+    "copy": 0.5,
+    "to_csr": 0.5,
+}
+
+WHOLE = set(list(READS)[list(READS).index("number_of_edges") :])  # without an argument: of the whole graph
+
+
+def mutate(
+    writers: int, readers: int = 0, steps: int = 1_000, n: int = 1_000, seed: int = SEED
+) -> list[list[tuple[str, tuple[object, ...]]]]:
+    """One list of steps a thread, (method of Graph, arguments): every public operation, weighted; readers only read.
+
+    Nine edges in ten agree with a hidden order. Some are refused (`CycleError`) or find nothing (`LookupError`).
+    """
+    rng = _random.Random(seed)
+    order = _hidden_order(_names(n), rng)
+
+    def pair() -> Pair:
+        a, b = rng.sample(range(n), 2)
+        return (order[a], order[b]) if (a < b) == (rng.random() < 0.9) else (order[b], order[a])
+
+    def arguments(method: str) -> tuple[object, ...]:
+        if method == "add_edges_from":
+            return ([pair() for _ in range(20)],)
+        if method == "add_edges":
+            pairs = [sorted(rng.sample(range(n // 2), 2)) for _ in range(20)]
+            return array("i", [a for a, _ in pairs]), array("i", [b for _, b in pairs])
+        if method == "vertex_at":
+            return (rng.randrange(n // 2),)
+        if method == "add_edge":
+            return (*pair(), rng.choice("abcd"))
+        if method in ("remove_edge", "has_edge", "edge_label", "has_path", "find_cycle"):
+            return pair()
+        if method in WHOLE:
+            return ()
+        return (rng.choice(order),)
+
+    def list_of(weights: dict[str, float]) -> list[tuple[str, tuple[object, ...]]]:
+        methods = rng.choices(list(weights), list(weights.values()), k=steps)
+        return [(method, arguments(method)) for method in methods]
+
+    return [list_of(WRITES | READS) for _ in range(writers)] + [list_of(READS) for _ in range(readers)]
+
+
 def fan_out(dependents: int = 20_000) -> Workload:
     """One unit, `hub`, on which all others depend."""
     vertices = _names(dependents)

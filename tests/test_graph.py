@@ -10,6 +10,7 @@ import pickle
 import random
 import weakref
 from array import array
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -969,4 +970,23 @@ def test_an_index_used_again_between_two_look_ups(graph, ask):
     answer = getattr(graph, ask)("a", Fresh("fresh"))
     assert answer is (ask == "add_edge")
     assert list(graph) == (["fresh", "a"] if ask == "add_edge" else ["fresh"])
+    graph._check()
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(("n", "most", "steps"), [(100, 300, 20_000), (200, 800, 20_000)])
+def test_the_order_holds_over_a_long_run_of_adding_and_removing(n, most, steps, seed):
+    """Until ranks get scarce where vertices move to, and a move gives new ones to those around it."""
+    rng = random.Random(seed)
+    graph = Graph()
+    edges = []
+    for step in range(steps):
+        source, target = rng.sample(range(n), 2)
+        with suppress(CycleError):
+            if graph.add_edge(source, target):
+                edges.append((source, target))
+        if len(edges) > most:
+            graph.remove_edge(*edges.pop(rng.randrange(len(edges))))
+        if step % 50 == 0:
+            graph._check()
     graph._check()

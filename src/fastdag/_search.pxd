@@ -161,28 +161,33 @@ cdef inline Outcome search_path(Search *f, int64_t ahead, int64_t back) noexcept
     return CYCLE
 
 
-cdef inline int32_t search_move(
-    Store *s, Order *o, Search *f, bint backward, uint64_t limit, int32_t anchor, bint behind
+cdef inline int64_t search_pick(
+    Store *s, Search *f, bint backward, uint64_t limit, Ranked *moved
 ) noexcept nogil:
-    """Move one side's visits that stand on the wrong side of `limit` next to the anchor, keeping their order.
-
-    The first of those that moved, or the anchor when none did."""
+    """Write those visits of one side that stand on the wrong side of `limit` to `moved`, in their order; how many."""
     cdef int64_t i, n = 0
     cdef uint64_t rank
-    cdef int32_t *ids
     for i in range(f.count):
         if f.visits[i].backward == backward:
             rank = rank_of(s, f.visits[i].id)
             if (rank > limit) if backward else (rank < limit):
-                f.moved[n].rank = rank
-                f.moved[n].item = f.visits[i].id
+                moved[n].rank = rank
+                moved[n].item = f.visits[i].id
                 n += 1
+    ranked_sort(moved, n)
+    return n
+
+
+cdef inline int32_t search_move(
+    Store *s, Order *o, Ranked *moved, int64_t n, int32_t anchor, bint behind
+) noexcept nogil:
+    """Move vertices next to the anchor, in the order given; the first of them, or the anchor when there are none."""
+    cdef int64_t i
+    cdef int32_t *ids = <int32_t *>moved  # packed in place: entry i is read before word i is written
     if n == 0:
         return anchor
-    ranked_sort(f.moved, n)
-    ids = <int32_t *>f.moved             # packed in place: entry i is read before word i is written
     for i in range(n):
-        ids[i] = f.moved[i].item
+        ids[i] = moved[i].item
         order_unlink(s, o, ids[i])
     order_put(s, o, ids, n, anchor, behind)
     return ids[0]
@@ -197,7 +202,7 @@ cdef inline Outcome search_settle(
     """
     cdef uint64_t source_rank = rank_of(s, source), limit
     cdef int32_t ahead, back, end, anchor
-    cdef int64_t met
+    cdef int64_t met, n_ahead, n_back
     f.count = 0
     f.forward.count = 0
     f.backward.count = 0
@@ -229,7 +234,10 @@ cdef inline Outcome search_settle(
     if f.forward.count and f.forward.items[0].rank < source_rank:
         limit = f.forward.items[0].rank
         anchor = f.visits[f.forward.items[0].item].id
+    # Both sides are picked before either moves: a move may give other vertices new ranks, which `limit` knows nothing of.
+    n_ahead = search_pick(s, f, False, limit, f.moved)
+    n_back = search_pick(s, f, True, limit, f.moved + n_ahead)
     # The forward side goes before the anchor, the backward side before the first of those.
-    anchor = search_move(s, o, f, False, limit, anchor, anchor == source)
-    search_move(s, o, f, True, limit, anchor, False)
+    anchor = search_move(s, o, f.moved, n_ahead, anchor, anchor == source)
+    search_move(s, o, f.moved + n_ahead, n_back, anchor, False)
     return DONE
