@@ -2,8 +2,9 @@
 
 from libc.stdint cimport int32_t, int64_t
 
+from fastdag._atomics cimport relaxed
 from fastdag._storage cimport (
-    EdgeList, Pool, Store, Vertex, class_for, class_words, list_labels, list_resize_locked, list_words, stripe_of,
+    EdgeList, Store, Vertex, class_for, class_words, list_labels, list_resize_locked, list_words, stripe_of,
 )
 
 
@@ -41,8 +42,8 @@ cdef inline void list_append_locked(EdgeList *list, int32_t end, int32_t label, 
     list.count += 1
 
 
-cdef inline void list_remove_locked(Pool *pool, EdgeList *list, int32_t at, int words) noexcept nogil:
-    """Take the entry at a position out, keeping the order of the others; a list that has become small gives memory back.
+cdef inline void list_remove_locked(Store *s, int32_t id, EdgeList *list, int32_t at, int words) noexcept nogil:
+    """Take an entry out of a list of a vertex, keeping the order of the others; a list that became small gives memory back.
 
     O(entries). A block is exchanged only when a third of it would be enough, so that adding and removing in turn does not copy
     each time; when no smaller block can be had, the large one stays.
@@ -59,7 +60,7 @@ cdef inline void list_remove_locked(Pool *pool, EdgeList *list, int32_t at, int 
             labels[i] = labels[i + 1]
     if list.size_class != 0 and <int64_t>list.count * words * 3 <= class_words(list.size_class):
         size_class = class_for(<int64_t>list.count * words)
-        list_resize_locked(pool, list, words, size_class)
+        list_resize_locked(s, id, list, words, size_class)
 
 
 cdef inline void edge_append_locked(
@@ -68,7 +69,7 @@ cdef inline void edge_append_locked(
     """Write an edge into both lists; room has been reserved in both. O(1)."""
     list_append_locked(&target.ins, source_id, label, s.in_words)
     list_append_locked(&source.outs, target_id, label, 2)
-    stripe_of(s, source_id).edges += 1
+    stripe_of(s, source_id).edges.fetch_add(1, relaxed)
 
 
 cdef inline void edge_set_label_locked(

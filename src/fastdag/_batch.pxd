@@ -12,14 +12,15 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastdag._adjacency cimport edge_exists_locked, edge_label_locked
-from fastdag._atomics cimport acquire
-from fastdag._edges cimport Core, Rules, edge_relabel_locked, edge_settle, edge_write_locked, path_hand_over
+from fastdag._atomics cimport acquire, relaxed
+from fastdag._edges cimport (
+    Core, Rules, change_begin, change_end, edge_relabel_locked, edge_settle, edge_write_locked, path_hand_over,
+)
 from fastdag._log cimport log_note_edge_locked, log_on, log_reserve_locked
 from fastdag._readiness cimport NOT_REGISTERED, status_of
 from fastdag._search cimport Overlay
 from fastdag._storage cimport (
-    STRIPES, Store, list_reserve_locked, stripe_of, vertex_at, vertex_lock, vertex_lock_pair, vertex_unlock,
-    vertex_unlock_pair,
+    STRIPES, Store, list_reserve_locked, vertex_at, vertex_lock, vertex_unlock,
 )
 from fastdag._types cimport (
     CONFLICT, CYCLE, DONE, MISSING, NO_MEMORY, STALE, UNREGISTERED, Answer, Outcome, Ref,
@@ -37,7 +38,7 @@ cdef inline int64_t edges_in(Store *s) noexcept nogil:
     cdef int64_t total = 0
     cdef int32_t stripe
     for stripe in range(STRIPES):
-        total += s.stripes[0][stripe].edges
+        total += s.stripes[0][stripe].edges.load(relaxed)
     return total
 
 
@@ -102,11 +103,11 @@ cdef inline bint batch_reserve(Core *c, Batch *b, int32_t *more_out, int32_t *mo
         v = b.targets[i]
         if room and more_out[u]:
             vertex_lock(s, u, True)
-            room = list_reserve_locked(&stripe_of(s, u).pool, &vertex_at(s, u).outs, 2, more_out[u])
+            room = list_reserve_locked(s, u, &vertex_at(s, u).outs, 2, more_out[u])
             vertex_unlock(s, u)
         if room and more_in[v]:
             vertex_lock(s, v, True)
-            room = list_reserve_locked(&stripe_of(s, v).pool, &vertex_at(s, v).ins, s.in_words, more_in[v])
+            room = list_reserve_locked(s, v, &vertex_at(s, v).ins, s.in_words, more_in[v])
             vertex_unlock(s, v)
         more_out[u] = 0
         more_in[v] = 0
@@ -115,7 +116,6 @@ cdef inline bint batch_reserve(Core *c, Batch *b, int32_t *more_out, int32_t *mo
 
 cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *again, Rules rules, Answer *answer) noexcept nogil:
     """Write the edges of a settled batch one by one, both ends at once, then the new labels of those that were there."""
-    cdef Store *s = &c.store
     cdef bint fits, logging
     cdef int64_t i, each = 0
     cdef Ref u, v
@@ -134,7 +134,7 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
     for i in range(b.count + agains):
         u.id = b.sources[i] if i < b.count else again[3 * (i - b.count)]
         v.id = b.targets[i] if i < b.count else again[3 * (i - b.count) + 1]
-        vertex_lock_pair(s, u.id, v.id, True)
+        change_begin(c, u, v, True)
         if i >= b.count:
             edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
             logging = False
@@ -149,7 +149,7 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
                 c.board.log.lock.lock()
             c.board.log.promised -= each
             c.board.log.lock.unlock()
-        vertex_unlock_pair(s, u.id, v.id)
+        change_end(c, u, v)
     return DONE
 
 

@@ -9,24 +9,24 @@ from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport rank_of
 from fastdag._readiness cimport masks_at, readiness_at, share_of, status_of
-from fastdag._storage cimport STRIPES, Store, Vertex, class_words, list_labels, list_words, vertex_at, vertex_lock, vertex_unlock
+from fastdag._storage cimport Store, Vertex, class_words, list_labels, list_words, vertex_at
 
 
-cdef inline const char *check_vertex_locked(Core *c, int32_t id, int64_t *edges) noexcept nogil:
+cdef inline const char *check_vertex(Core *c, int32_t id, int64_t *edges) noexcept nogil:
     cdef Store *s = &c.store
     cdef Vertex *v = vertex_at(s, id)
     cdef Vertex *other
     cdef int32_t i, end, at
     cdef uint64_t counted = 0
     if v.born.load(acquire) == 0:
-        if v.outs.count or v.ins.count or v.placed:
+        if v.outs.count or v.ins.count or rank_of(s, id):
             return b"no vertex lives here, but it has edges or a place in the order"
         return NULL
     if <int64_t>v.outs.count * 2 > class_words(v.outs.size_class):
         return b"more out-edges than its block has room for"
     if <int64_t>v.ins.count * s.in_words > class_words(v.ins.size_class):
         return b"more in-edges than its block has room for"
-    if (v.outs.count or v.ins.count) and not v.placed:
+    if (v.outs.count or v.ins.count) and not rank_of(s, id):
         return b"it has edges but no place in the order"
     edges[0] += v.outs.count
     for i in range(v.outs.count):
@@ -58,14 +58,13 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
     """The first broken invariant, with the vertex in `id`, or NULL. Everything stands still meanwhile. O(sum of squared degrees)."""
     cdef Store *s = &c.store
     cdef const char *broken = NULL
-    cdef int32_t stripe, at, before = -1
+    cdef int32_t at, before = -1
     cdef int64_t edges = 0, placed = 0
     order_lock_exclusive(&c.lock, True)
     order_lock_exclusive(&c.board.log.control, True)
-    for stripe in range(STRIPES):
-        vertex_lock(s, stripe, True)
+    order_lock_exclusive(&c.board.log.under_way, True)
     for at in range(s.used.load(acquire)):
-        broken = check_vertex_locked(c, at, &edges)
+        broken = check_vertex(c, at, &edges)
         if broken != NULL:
             id[0] = at
             break
@@ -78,8 +77,8 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
             broken = b"the order's links disagree"
         elif before >= 0 and rank_of(s, before) >= rank_of(s, at):
             broken = b"ranks do not rise along the order"
-        elif not vertex_at(s, at).placed:
-            broken = b"it is linked into the order but not placed"
+        elif not rank_of(s, at):
+            broken = b"it is linked into the order but has no rank"
         before = at
         placed += 1
         at = vertex_at(s, at).after
@@ -87,8 +86,7 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
         broken = b"the order's end or count is wrong"
     if broken == NULL and (c.board.log.batches or c.board.log.promised):  # no batch is under way now
         broken = b"the log still keeps room for a batch that is over"
-    for stripe in range(STRIPES):
-        vertex_unlock(s, stripe)
+    order_unlock_exclusive(&c.board.log.under_way)
     order_unlock_exclusive(&c.board.log.control)
     order_unlock_exclusive(&c.lock)
     return broken

@@ -146,7 +146,7 @@ cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
     if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
     if alive(&c.store, ref):
-        vertex_at(&c.store, ref.id).tentative = False
+        vertex_at(&c.store, ref.id).outs.tentative = False
         outcome = DONE
     vertex_unlock(&c.store, ref.id)
     return outcome
@@ -364,8 +364,7 @@ cdef class Graph:
             self.names.append(vertex)
             self.c.store.used.store(id + 1, release)
         v = vertex_at(&self.c.store, id)
-        v.placed = False
-        v.tentative = True
+        v.outs.tentative = True
         ref.id = id
         ref.born = self.c.store.lives.fetch_add(1, seq_cst) + 1
         v.born.store(ref.born, release)
@@ -1149,7 +1148,7 @@ cdef class Graph:
         cdef Ref ref
         for name in names:
             self._find_or_make(name, &ref)
-            vertex_at(&self.c.store, ref.id).tentative = False
+            vertex_at(&self.c.store, ref.id).outs.tentative = False
         return 0
 
     def number_of_edges(self):
@@ -1598,10 +1597,10 @@ cdef class StatusGraph(Graph):
         cdef Outcome outcome
         cdef void *flips
         while True:
-            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, False, old, answer, False)
+            outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, old, answer, False)
             if outcome == BUSY:
                 with nogil:
-                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, False, old, answer, True)
+                    outcome = status_set(&self.c.store, &self.c.board, ref, status, expected, False, old, answer, True)
             if outcome != NO_MEMORY:
                 return outcome
             if answer.flipped <= answer.room:
@@ -1864,7 +1863,7 @@ cdef class StatusGraph(Graph):
         """Log everything, or stop; on return every later change is (not) logged. The last sequence given then."""
         cdef uint64_t sequence
         with nogil:
-            sequence = log_switch(&self.c.store, &self.c.board.log, on)
+            sequence = log_switch(&self.c.board.log, on)
         return sequence
 
     def watch(self, vertex):
@@ -1878,7 +1877,7 @@ cdef class StatusGraph(Graph):
         self._keep(vertex, &ref)
         with nogil:
             # Counted first: from here on every change sees that something is watched.
-            log_watch_more(&self.c.store, &self.c.board.log)
+            log_watch_more(&self.c.board.log)
             if vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state, &sequence) == EXISTED:
                 log_watch_less(&self.c.board.log)
         return status, state, sequence

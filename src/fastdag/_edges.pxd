@@ -15,23 +15,27 @@ from libc.stdlib cimport free
 from fastdag._adjacency cimport (
     edge_append_locked, edge_exists_locked, edge_label_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
 )
-from fastdag._atomics cimport clock_ns
+from fastdag._atomics cimport clock_ns, relaxed
 from fastdag._locks cimport (
-    OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
+    OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared, reader_slot,
 )
 from fastdag._log cimport (
     DEPENDENCY, log_note_edge_locked, log_on, log_reserve_edge_locked, log_reserve_locked, log_write_locked,
 )
-from fastdag._order cimport Order, order_spread_all, order_take_end, rank_of
+from fastdag._order cimport Order, order_agrees, order_spread_all, order_take_end, rank_of
 from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
 from fastdag._search cimport Overlay, Search, search_settle
 from fastdag._storage cimport (
-    Store, Vertex, alive, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock_pair, vertex_unlock_pair,
+    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock, vertex_lock_pair,
+    vertex_unlock, vertex_unlock_pair,
 )
 from fastdag._types cimport (
-    BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, NO_MEMORY, REORDER, REPLACED, STALE, UNREGISTERED, Answer, Flip, Outcome,
-    Ref,
+    BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REORDER, REPLACED, STALE,
+    UNREGISTERED, Answer, Flip, Outcome, Ref,
 )
+
+cdef enum:
+    SHORT = 16               # an edge list of so many entries is looked through without asking whether another is shorter
 
 cdef struct Core:
     Store store
@@ -113,8 +117,8 @@ cdef inline void edge_write_locked(Core *c, Ref u, Ref v, int32_t label, bint lo
         if share:
             flip_note(c, u.id, share, v.id, logging, now, answer)
     edge_append_locked(s, source, target, u.id, v.id, label)
-    source.tentative = False
-    target.tentative = False
+    source.outs.tentative = False
+    target.outs.tentative = False
 
 
 cdef inline Outcome edge_attach_locked(
@@ -125,9 +129,9 @@ cdef inline Outcome edge_attach_locked(
     cdef Vertex *source = vertex_at(s, u.id)
     cdef Vertex *target = vertex_at(s, v.id)
     cdef bint logging = False
-    if not list_reserve_locked(&stripe_of(s, u.id).pool, &source.outs, 2, 1):
+    if not list_reserve_locked(s, u.id, &source.outs, 2, 1):
         return NO_MEMORY
-    if not list_reserve_locked(&stripe_of(s, v.id).pool, &target.ins, s.in_words, 1):
+    if not list_reserve_locked(s, v.id, &target.ins, s.in_words, 1):
         return NO_MEMORY
     if c.board.on:
         logging = log_on(&c.board.log)
@@ -149,7 +153,7 @@ cdef inline Outcome edge_agree(Core *c, int32_t u, int32_t v, bint wait) noexcep
     cdef Vertex *source = vertex_at(&c.store, u)
     cdef Vertex *target = vertex_at(&c.store, v)
     cdef Outcome outcome
-    if source.placed and target.placed and rank_of(&c.store, u) < rank_of(&c.store, v):
+    if order_agrees(&c.store, u, v):
         return DONE
     if isolated(source) and isolated(target):
         # Side by side: one at each end, the next edge between two such pairs would always go against the order.
@@ -162,6 +166,23 @@ cdef inline Outcome edge_agree(Core *c, int32_t u, int32_t v, bint wait) noexcep
     return REORDER
 
 
+cdef inline bint change_begin(Core *c, Ref u, Ref v, bint wait) noexcept nogil:
+    """Lock both ends of an edge for a change of it; False, with nothing held, when `wait` is False and one is not free."""
+    if c.board.on and order_lock_shared(&c.board.log.under_way, wait) < 0:
+        return False
+    if vertex_lock_pair(&c.store, u.id, v.id, wait):
+        return True
+    if c.board.on:
+        order_unlock_shared(&c.board.log.under_way, reader_slot())
+    return False
+
+
+cdef inline void change_end(Core *c, Ref u, Ref v) noexcept nogil:
+    vertex_unlock_pair(&c.store, u.id, v.id)
+    if c.board.on:
+        order_unlock_shared(&c.board.log.under_way, reader_slot())
+
+
 cdef inline Outcome edge_add_shared(
     Core *c, Ref u, Ref v, int32_t label, Rules rules, Answer *answer, bint wait
 ) noexcept nogil:
@@ -169,7 +190,7 @@ cdef inline Outcome edge_add_shared(
     cdef Outcome outcome
     if slot < 0:
         return BUSY
-    if not vertex_lock_pair(&c.store, u.id, v.id, wait):
+    if not change_begin(c, u, v, wait):
         order_unlock_shared(&c.lock, slot)
         return BUSY
     if not alive(&c.store, u) or not alive(&c.store, v):
@@ -182,7 +203,7 @@ cdef inline Outcome edge_add_shared(
         outcome = edge_agree(c, u.id, v.id, wait)
         if outcome == DONE:
             outcome = edge_attach_locked(c, u, v, label, answer, wait)
-    vertex_unlock_pair(&c.store, u.id, v.id)
+    change_end(c, u, v)
     order_unlock_shared(&c.lock, slot)
     return outcome
 
@@ -203,7 +224,7 @@ cdef inline Outcome edge_settle(Core *c, Overlay *overlay, int32_t u, int32_t v)
         overlay.first_out[u] < 0 and overlay.first_in[u] < 0))
     cdef bint free_target = isolated(target) and (overlay.first_out == NULL or (
         overlay.first_out[v] < 0 and overlay.first_in[v] < 0))
-    if source.placed and target.placed and rank_of(&c.store, u) < rank_of(&c.store, v):
+    if order_agrees(&c.store, u, v):
         return DONE
     if free_source and order_take_end(&c.store, &c.order, u, not free_target, True) == REORDER:
         order_spread_all(&c.store, &c.order)
@@ -234,7 +255,7 @@ cdef inline Outcome edge_add_exclusive(
         elif outcome == CYCLE:
             path_hand_over(c, answer)
     if outcome == DONE or outcome == REORDER:
-        if not vertex_lock_pair(&c.store, u.id, v.id, wait):
+        if not change_begin(c, u, v, wait):
             outcome = BUSY
         else:
             if rules.registered and status_of(&c.board, u.id) == NOT_REGISTERED:
@@ -243,7 +264,7 @@ cdef inline Outcome edge_add_exclusive(
                 outcome = edge_relabel_locked(c, u, v, label, rules, answer, wait)
             else:
                 outcome = edge_attach_locked(c, u, v, label, answer, wait)
-            vertex_unlock_pair(&c.store, u.id, v.id)
+            change_end(c, u, v)
     order_unlock_exclusive(&c.lock)
     return outcome
 
@@ -261,20 +282,44 @@ cdef inline Outcome edge_add(
     return outcome
 
 
-cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) noexcept nogil:
-    """Whether an edge is there, and where `label` is not NULL its label id. O(the shorter list; for the label, u's)."""
-    cdef Vertex *source = vertex_at(&c.store, u.id)
-    cdef Vertex *target = vertex_at(&c.store, v.id)
-    cdef Outcome outcome = MISSING
-    if not vertex_lock_pair(&c.store, u.id, v.id, wait):
+cdef inline Outcome entry_look(
+    Core *c, Ref here, Ref there, bint backward, int32_t most, int32_t *count, int32_t *label, bint wait
+) noexcept nogil:
+    """Look for an edge in the list of one of its ends; OVER_BUDGET, with its length, when that is above `most`."""
+    cdef Vertex *v = vertex_at(&c.store, here.id)
+    cdef EdgeList *list = &v.ins if backward else &v.outs
+    cdef Outcome outcome = DONE
+    cdef int32_t at
+    if not vertex_lock(&c.store, here.id, wait):
         return BUSY
-    if not alive(&c.store, u) or not alive(&c.store, v):
+    if not alive(&c.store, here) or not alive(&c.store, there):
         outcome = STALE
-    elif edge_exists_locked(source, target, u.id, v.id):
-        outcome = DONE
-        if label != NULL:
-            label[0] = edge_label_locked(&c.store, source, target, u.id, v.id)
-    vertex_unlock_pair(&c.store, u.id, v.id)
+    elif list.count > most:
+        count[0] = list.count
+        outcome = OVER_BUDGET
+    else:
+        at = list_find_locked(list, there.id)
+        if at < 0:
+            outcome = MISSING
+        elif label != NULL:
+            label[0] = list_labels(list)[at]
+    vertex_unlock(&c.store, here.id)
+    return outcome
+
+
+cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) noexcept nogil:
+    """Whether an edge is there, and where `label` is not NULL its label id. O(the shorter list; for the label, u's).
+
+    One vertex is locked at a time: an edge comes and goes under the locks of both, so that either list tells. It must not be
+    both: whoever takes a vertex out locks its neighbours in any order.
+    """
+    cdef bint either = label == NULL or c.store.in_words == 2
+    cdef int32_t outs = 0, ins = 0
+    cdef Outcome outcome = entry_look(c, u, v, False, SHORT if either else MOST_VERTICES, &outs, label, wait)
+    if outcome == OVER_BUDGET:
+        outcome = entry_look(c, v, u, True, outs, &ins, label, wait)
+    if outcome == OVER_BUDGET:
+        outcome = entry_look(c, u, v, False, MOST_VERTICES, &outs, label, wait)
     return outcome
 
 
@@ -291,7 +336,7 @@ cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil
     cdef int slot = order_lock_shared(&c.lock, wait)
     if slot < 0:
         return BUSY
-    if not vertex_lock_pair(s, u.id, v.id, wait):
+    if not change_begin(c, u, v, wait):
         order_unlock_shared(&c.lock, slot)
         return BUSY
     if not alive(s, u) or not alive(s, v):
@@ -315,10 +360,10 @@ cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil
                 if logging:
                     c.board.log.lock.unlock()
         if outcome == DONE:
-            list_remove_locked(&stripe_of(s, u.id).pool, &source.outs, at, 2)
+            list_remove_locked(s, u.id, &source.outs, at, 2)
             at = list_find_locked(&target.ins, u.id)
-            list_remove_locked(&stripe_of(s, v.id).pool, &target.ins, at, s.in_words)
-            stripe_of(s, u.id).edges -= 1
-    vertex_unlock_pair(s, u.id, v.id)
+            list_remove_locked(s, v.id, &target.ins, at, s.in_words)
+            stripe_of(s, u.id).edges.fetch_sub(1, relaxed)
+    change_end(c, u, v)
     order_unlock_shared(&c.lock, slot)
     return outcome

@@ -1,8 +1,9 @@
-"""The locks of the core: one order lock, shared or exclusive, and striped vertex locks.
+"""The locks of the core: one order lock, shared or exclusive, and a lock in each vertex.
 
-Lock order, stated once: the lock of registering (_statuses.pxd); order lock; the switch of the log (`control`, _log.pxd);
-then vertex locks in stripe order; then one leaf at most: the ends of the order (_order.pxd) or the log (_log.pxd). While any of them is held no Python object is touched, no exception
-raised, no callback run and the interpreter not waited for.
+Lock order, stated once: the lock of registering (_statuses.pxd); order lock; the switch of the log (`control`), the changes
+under way (`under_way`, both _log.pxd); then vertex locks, the lower id first; then one leaf at most: the ends of the order
+(_order.pxd), the log (_log.pxd) or a pool of blocks (_storage.pxd). While any of them is held no Python object is touched,
+no exception raised, no callback run and the interpreter not waited for.
 
 Guarantees
 - Whoever finds a lock free never lets go of the interpreter: every operation first runs with `wait` False, which
@@ -12,7 +13,8 @@ Guarantees
 - Counting costs nothing while nobody waits: waits are counted after the wait, inside the lock.
 
 Assumes
-- No thread takes the order lock twice, nor waits for a vertex lock while it holds another with a higher stripe.
+- No thread takes the order lock twice, nor waits for a vertex lock while it holds that of a vertex with a higher id; only under the
+  exclusive order lock, where nobody else holds two, any number in any order.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -53,9 +55,6 @@ cdef struct OrderLock:
     LockStats shared
     LockStats exclusive
 
-cdef struct VertexLock:
-    mutex lock                      # guards the records of every vertex whose id falls on this stripe
-
 
 cdef inline void stats_wait(LockStats *stats, int64_t waited) noexcept nogil:
     stats.contended.fetch_add(1, relaxed)
@@ -82,10 +81,14 @@ cdef inline bint mutex_take(mutex *lock, LockStats *stats, bint wait) noexcept n
     return True
 
 
+cdef inline int reader_slot() noexcept nogil:
+    """The slot through which this thread holds locks shared."""
+    return <int>(((<uint64_t>pthread_self() >> 12) * <uint64_t>0x9E3779B97F4A7C15) >> 60)
+
+
 cdef inline int order_lock_shared(OrderLock *lock, bint wait) noexcept nogil:
     """Take the order lock shared; the slot to give back, or -1 when it is not free and `wait` is False."""
-    cdef uint64_t thread = <uint64_t>pthread_self()
-    cdef int slot = <int>(((thread >> 12) * <uint64_t>0x9E3779B97F4A7C15) >> 60)
+    cdef int slot = reader_slot()
     cdef int64_t since
     # seq_cst on both sides: either the writer sees this reader, or this reader sees the writer (Dekker).
     lock.slots[slot].readers.fetch_add(1, seq_cst)

@@ -7,8 +7,8 @@ Guarantees
 - There are two readers, one behind the other: the waiters, then the subscribers. Each looks at entries first and moves on
   when it is done with them, so that whatever ends its work in between loses none. Where nobody waits for any vertex,
   the subscribers need not wait for the waiters' reader.
-- When `log_switch` returns, every change that did not see the new setting is over: changes read it under a vertex lock, and
-  the switch passes through all of them.
+- When `log_switch` returns, every change that did not see the new setting is over: changes read it while they share
+  `under_way`, and the switch takes that exclusively for a moment.
 - A batch that changes many statuses finds room for all it will log before it begins, however many edges others add to its
   vertices meanwhile: each such edge makes room for the entry it may cost every batch under way.
 
@@ -24,7 +24,6 @@ from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release, seq_cst
 from fastdag._locks cimport (
     LockStats, OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
 )
-from fastdag._storage cimport STRIPES, Store, vertex_lock, vertex_unlock
 
 cdef enum Kind:
     REGISTERED
@@ -47,6 +46,8 @@ cdef struct Entry:
 cdef struct Log:
     OrderLock control        # shared by batches of statuses, which so find logging on, or off, throughout; exclusive to switch
                              # it on or off; taken before any vertex lock, never inside one
+    OrderLock under_way      # shared by one change of a status or an edge, from before it asks whether logging is on until it
+                             # is over; taken before any vertex lock
     atomic[int32_t] all      # 1: everything is logged; written under `control`
     atomic[int32_t] watched  # vertices that are logged in any case; goes from 0 to 1 under `control` exclusively
     mutex lock               # guards what follows; leaf
@@ -65,7 +66,7 @@ cdef struct Log:
 
 
 cdef inline bint log_on(Log *log) noexcept nogil:
-    """Whether a change has to take the log lock. To be asked under the vertex lock of the change."""
+    """Whether a change has to take the log lock. To be asked while `under_way`, or `control`, is shared."""
     return log.all.load(acquire) != 0 or log.watched.load(acquire) != 0
 
 
@@ -165,21 +166,19 @@ cdef inline int64_t log_take(Log *log, Entry *into, int64_t most) noexcept nogil
     return n
 
 
-cdef inline void log_pass_vertices(Store *s) noexcept nogil:
-    """Wait until every change that is under way has let go of its vertex. O(stripes)."""
-    cdef int32_t stripe
-    for stripe in range(STRIPES):
-        vertex_lock(s, stripe, True)
-        vertex_unlock(s, stripe)
+cdef inline void log_pass_changes(Log *log) noexcept nogil:
+    """Wait until every single change that is under way is over. O(1) and the longest of them."""
+    order_lock_exclusive(&log.under_way, True)
+    order_unlock_exclusive(&log.under_way)
 
 
-cdef inline uint64_t log_switch(Store *s, Log *log, bint on) noexcept nogil:
+cdef inline uint64_t log_switch(Log *log, bint on) noexcept nogil:
     """Log everything, or stop; the last sequence given when that took effect."""
     cdef uint64_t sequence
     order_lock_exclusive(&log.control, True)
-    if log.all.load(relaxed) != on:  # else whoever switched it has passed through all of them
+    if log.all.load(relaxed) != on:  # else whoever switched it has waited for those under way
         log.all.store(on, seq_cst)
-        log_pass_vertices(s)
+        log_pass_changes(log)
     log.lock.lock()
     sequence = log.sequence
     log.lock.unlock()
@@ -187,8 +186,8 @@ cdef inline uint64_t log_switch(Store *s, Log *log, bint on) noexcept nogil:
     return sequence
 
 
-cdef inline void log_watch_more(Store *s, Log *log) noexcept nogil:
-    """Count one more vertex as watched. The first one waits until every change sees it: O(stripes), else O(1)."""
+cdef inline void log_watch_more(Log *log) noexcept nogil:
+    """Count one more vertex as watched. The first one waits until every change sees it. O(1)."""
     cdef int slot = order_lock_shared(&log.control, True)
     cdef int32_t count = log.watched.load(seq_cst)
     cdef bint counted = log.all.load(relaxed) != 0
@@ -200,7 +199,7 @@ cdef inline void log_watch_more(Store *s, Log *log) noexcept nogil:
     if not counted:
         order_lock_exclusive(&log.control, True)
         log.watched.fetch_add(1, seq_cst)
-        log_pass_vertices(s)
+        log_pass_changes(log)
         order_unlock_exclusive(&log.control)
 
 

@@ -245,8 +245,8 @@ cdef inline bint sorted_reserve(Core *c, Sorted *w) noexcept nogil:
         if w.kept[u] or w.notes[u].more_in:
             vertex = vertex_at(s, u)
             vertex_lock(s, u, True)
-            room = list_reserve_locked(&stripe_of(s, u).pool, &vertex.outs, 2, w.kept[u]) and list_reserve_locked(
-                &stripe_of(s, u).pool, &vertex.ins, s.in_words, w.notes[u].more_in)
+            room = list_reserve_locked(s, u, &vertex.outs, 2, w.kept[u]) and list_reserve_locked(
+                s, u, &vertex.ins, s.in_words, w.notes[u].more_in)
             vertex_unlock(s, u)
             if not room:
                 return False
@@ -262,10 +262,9 @@ cdef inline void sorted_relink(Core *c, Sorted *w) noexcept nogil:
     cdef int32_t u
     cdef Vertex *vertex
     for u in range(n):
-        vertex_at(s, u).placed = False
+        vertex_at(s, u).rank.store(0, relaxed)
     for i in range(w.ordered):
         vertex = vertex_at(s, w.order[i])
-        vertex.placed = True
         vertex.before = w.order[i - 1] if i else -1
         vertex.after = w.order[i + 1] if i + 1 < w.ordered else -1
         vertex.rank.store(rank, relaxed)
@@ -300,7 +299,7 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
             vertex_lock(s, u, True)
             memcpy(list_words(&vertex.ins) + vertex.ins.count, w.starts + w.next_in[u] - k, <size_t>k * sizeof(int32_t))
             vertex.ins.count += k
-            vertex.tentative = False
+            vertex.outs.tentative = False
             vertex_unlock(s, u)
     for u in range(n):
         k = w.kept[u]
@@ -313,8 +312,8 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
             else:
                 memset(list_labels(&vertex.outs) + vertex.outs.count, 0, <size_t>k * sizeof(int32_t))
             vertex.outs.count += k
-            stripe_of(s, u).edges += k
-            vertex.tentative = False
+            stripe_of(s, u).edges.fetch_add(k, relaxed)
+            vertex.outs.tentative = False
             vertex_unlock(s, u)
 
 

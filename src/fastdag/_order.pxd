@@ -34,6 +34,12 @@ cdef inline uint64_t rank_of(Store *s, int32_t id) noexcept nogil:
     return vertex_at(s, id).rank.load(relaxed)
 
 
+cdef inline bint order_agrees(Store *s, int32_t u, int32_t v) noexcept nogil:
+    """Whether both vertices have a place, u's before v's. Order lock held."""
+    cdef uint64_t rank = rank_of(s, u)
+    return rank != 0 and rank < rank_of(s, v)
+
+
 cdef inline void order_unlink(Store *s, Order *o, int32_t id) noexcept nogil:
     """Take a vertex out. Ends lock held, or the order lock exclusively. O(1)."""
     cdef Vertex *v = vertex_at(s, id)
@@ -45,7 +51,7 @@ cdef inline void order_unlink(Store *s, Order *o, int32_t id) noexcept nogil:
         o.tail = v.before
     else:
         vertex_at(s, v.after).before = v.before
-    v.placed = False
+    v.rank.store(0, relaxed)
     o.count -= 1
 
 
@@ -62,7 +68,6 @@ cdef inline void order_link(Store *s, Order *o, int32_t id, int32_t before, int3
         o.tail = id
     else:
         vertex_at(s, after).before = id
-    v.placed = True
     o.count += 1
 
 
@@ -89,7 +94,7 @@ cdef inline Outcome order_take_end(Store *s, Order *o, int32_t id, bint front, b
         room = rank > gap if front else rank < ~gap
         rank = rank - gap if front else rank + gap
     if room:
-        if v.placed:
+        if rank_of(s, id) != 0:
             order_unlink(s, o, id)
         if front:
             order_link(s, o, id, -1, o.head)

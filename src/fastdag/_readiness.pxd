@@ -16,7 +16,7 @@ Assumes
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, relaxed, release
-from fastdag._locks cimport OrderLock, mutex_take
+from fastdag._locks cimport OrderLock, mutex_take, order_lock_shared, order_unlock_shared
 from fastdag._log cimport (
     REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
 )
@@ -116,11 +116,11 @@ cdef inline bint logs(Board *b, int32_t id) noexcept nogil:
     return b.log.all.load(relaxed) != 0 or (readiness_at(b, id).word.load(relaxed) & watched_bit()) != 0
 
 
-cdef inline Outcome status_set(
+cdef inline Outcome status_set_locked(
     Store *s, Board *b, Ref ref, int32_t status, int32_t expected, bint register, bint promised, int32_t *old,
     Answer *answer, bint wait
 ) noexcept nogil:
-    """Give a vertex a status, or register it with one; adjust its dependents. O(dependents).
+    """Give a vertex a status, or register it with one; adjust its dependents. O(dependents). The vertex is locked.
 
     EXISTED, with nothing changed, when old == status, or old is not the expected one, or on registering a registered one.
     NO_MEMORY with `answer.flipped` above the room for flips asks for as much room. `promised`: the log
@@ -128,7 +128,6 @@ cdef inline Outcome status_set(
     """
     cdef Readiness *r = readiness_at(b, ref.id)
     cdef EdgeList *ins = &vertex_at(s, ref.id).ins
-    cdef Outcome outcome = DONE
     cdef int64_t i, now
     cdef int64_t start = answer.flipped
     cdef uint64_t change
@@ -137,37 +136,30 @@ cdef inline Outcome status_set(
     cdef int32_t *labels
     cdef Flip flip
     cdef bint logging
-    if not vertex_lock(s, ref.id, wait):
-        return BUSY
     old[0] = status_of(b, ref.id)
     if not alive(s, ref):
-        outcome = STALE
-    elif register:
+        return STALE
+    if register:
         if old[0] != NOT_REGISTERED:
-            outcome = EXISTED
+            return EXISTED
     elif old[0] == NOT_REGISTERED:
-        outcome = UNREGISTERED
+        return UNREGISTERED
     elif old[0] == status or (expected >= 0 and old[0] != expected):
-        outcome = EXISTED
-    if outcome == DONE and answer.flips != NULL and answer.room < start + ins.count + 1:
+        return EXISTED
+    if answer.flips != NULL and answer.room < start + ins.count + 1:
         answer.flipped = start + ins.count + 1
-        outcome = NO_MEMORY
-    if outcome != DONE:
-        vertex_unlock(s, ref.id)
-        return outcome
+        return NO_MEMORY
     logging = log_on(&b.log)
     if logging:
         if not mutex_take(&b.log.lock, &b.log.stats, wait):
-            vertex_unlock(s, ref.id)
             return BUSY
         if not promised and not log_reserve_locked(&b.log, <int64_t>ins.count + 2):
             b.log.lock.unlock()
-            vertex_unlock(s, ref.id)
             return NO_MEMORY
     now = clock_ns()
     r.status.store(status, release)
     r.since.store(now, relaxed)
-    vertex_at(s, ref.id).tentative = False
+    vertex_at(s, ref.id).outs.tentative = False
     if logging and logs(b, ref.id):
         log_write_locked(&b.log, REGISTERED if register else STATUS, ref.id, -1, old[0], status, now)
     if register:
@@ -185,8 +177,22 @@ cdef inline Outcome status_set(
             answer.flipped += 1
     if logging:
         b.log.lock.unlock()
-    vertex_unlock(s, ref.id)
     return DONE
+
+
+cdef inline Outcome status_set(
+    Store *s, Board *b, Ref ref, int32_t status, int32_t expected, bint register, int32_t *old, Answer *answer, bint wait
+) noexcept nogil:
+    """`status_set_locked` for one vertex, which is locked for it."""
+    cdef Outcome outcome = BUSY
+    cdef int slot = order_lock_shared(&b.log.under_way, wait)
+    if slot < 0:
+        return BUSY
+    if vertex_lock(s, ref.id, wait):
+        outcome = status_set_locked(s, b, ref, status, expected, register, False, old, answer, wait)
+        vertex_unlock(s, ref.id)
+    order_unlock_shared(&b.log.under_way, slot)
+    return outcome
 
 
 cdef inline Outcome vertex_watch(

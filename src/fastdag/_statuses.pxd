@@ -19,7 +19,7 @@ from libc.stdlib cimport malloc
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared
 from fastdag._log cimport Log, log_on, log_reserve_locked
-from fastdag._readiness cimport NOT_REGISTERED, status_of, status_set
+from fastdag._readiness cimport NOT_REGISTERED, status_of, status_set, status_set_locked
 from fastdag._storage cimport alive, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport BUSY, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref
 
@@ -31,7 +31,7 @@ cdef inline Outcome status_register(Core *c, Ref ref, int32_t status, Answer *an
     cdef int slot = order_lock_shared(&c.board.registering, wait)
     if slot < 0:
         return BUSY
-    outcome = status_set(&c.store, &c.board, ref, status, -1, True, False, &old, answer, wait)
+    outcome = status_set(&c.store, &c.board, ref, status, -1, True, &old, answer, wait)
     order_unlock_shared(&c.board.registering, slot)
     return outcome
 
@@ -101,7 +101,9 @@ cdef inline Outcome statuses_set(
         order_unlock_shared(&c.lock, slot)
     if outcome == DONE:
         for i in range(n):
-            status_set(&c.store, &c.board, refs[i], status, -1, register, logging, &old[i], answer, True)
+            vertex_lock(&c.store, refs[i].id, True)
+            status_set_locked(&c.store, &c.board, refs[i], status, -1, register, logging, &old[i], answer, True)
+            vertex_unlock(&c.store, refs[i].id)
     if logging:
         log.lock.lock()
         log.batches -= 1

@@ -2,8 +2,11 @@
 
 An edge list is an array of int32 words: the other ends, then (where the list keeps labels) their label ids. Up to two words
 lie in the record itself; longer lists in a block of one of the sizes 4, 6, 8, 12, 16, 24, 32 … words, so a list of k
-words wastes at most a third. Blocks of up to 64 words are cut from chunks and used again stripe by stripe, under the
-vertex lock that is held anyway; larger ones come from malloc.
+words wastes at most a third. Blocks of up to 64 words are cut from the chunks of 128 pools and used again; larger ones
+come from malloc.
+
+The lock of a vertex lies in its record, in the cache line that whoever takes it is about to read: two threads on
+different vertices share no line, as they would with an array of locks.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
@@ -11,14 +14,14 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acquire, atomic
-from fastdag._locks cimport LockStats, VertexLock, mutex_take
+from fastdag._atomics cimport acquire, atomic, mutex
+from fastdag._locks cimport LockStats, mutex_take
 from fastdag._types cimport (
     Ref, Segments, segment_of, segment_offset, segments_free,
 )
 
 cdef enum:
-    STRIPES = 128            # vertex locks; a power of two
+    STRIPES = 128            # pools and counters of edges; a power of two
     POOLED = 9               # size classes 1 … 9 (4 … 64 words) come from the pool
     SMALLEST_CHUNK = 1024    # bytes
     LARGEST_CHUNK = 65536
@@ -32,9 +35,11 @@ cdef struct EdgeList:        # all fields guarded by the vertex lock of its vert
     Words words
     int32_t count            # entries
     uint8_t size_class       # 0: in the record
+    uint8_t tentative        # of the out-list, for want of room beside it: the vertex was made for an edge that is not
+                             # there yet, and goes again when that is refused
 
 cdef struct Vertex:          # 64 bytes: one cache line
-    atomic[uint64_t] rank    # place in the order, valid if placed. Written under the order lock exclusively, or shared
+    atomic[uint64_t] rank    # place in the order, 0: none yet. Written under the order lock exclusively, or shared
                              # with the ends lock and the vertex lock while the vertex has no edges
     int32_t before, after    # neighbours in the order, -1 at its ends; order lock exclusive, or the ends lock
     atomic[uint64_t] born    # number of this life; 0: no vertex lives here. Set by whoever makes the vertex, cleared under
@@ -42,13 +47,13 @@ cdef struct Vertex:          # 64 bytes: one cache line
     EdgeList outs            # targets and label ids
     EdgeList ins             # sources, and label ids in a graph with statuses
     int32_t mark             # where a search has noted this vertex; order lock exclusive, never cleared (_search.pxd)
-    uint8_t placed             # has a place in the order; guarded as the links are
-    uint8_t tentative          # made for an edge that is not there yet: goes again when that is refused; vertex lock
+    mutex guard              # the vertex lock
 
 cdef struct Chunk:
     Chunk *next
 
-cdef struct Pool:            # guarded by the vertex lock of its stripe
+cdef struct Pool:
+    mutex lock               # guards what follows; leaf, held for O(1)
     char *at                 # first free byte of the newest chunk
     char *end
     size_t total             # bytes in all chunks
@@ -56,8 +61,7 @@ cdef struct Pool:            # guarded by the vertex lock of its stripe
     void *spare[POOLED + 1]  # blocks given back, by size class; the first word of each points to the next
 
 cdef struct Stripe:
-    VertexLock guard
-    int64_t edges            # edges whose source lies on this stripe; vertex lock
+    atomic[int64_t] edges    # edges whose source lies on this stripe
     Pool pool
 
 cdef struct Store:
@@ -84,31 +88,26 @@ cdef inline bint alive(Store *s, Ref ref) noexcept nogil:
 
 
 cdef inline bint vertex_lock(Store *s, int32_t id, bint wait) noexcept nogil:
-    return mutex_take(&stripe_of(s, id).guard.lock, &s.vertex_stats, wait)
+    return mutex_take(&vertex_at(s, id).guard, &s.vertex_stats, wait)
 
 
 cdef inline void vertex_unlock(Store *s, int32_t id) noexcept nogil:
-    stripe_of(s, id).guard.lock.unlock()
+    vertex_at(s, id).guard.unlock()
 
 
 cdef inline bint vertex_lock_pair(Store *s, int32_t a, int32_t b, bint wait) noexcept nogil:
-    """Lock two vertices in stripe order; False, with neither held, when one is not free and `wait` is False."""
-    cdef int32_t first = a & (STRIPES - 1)
-    cdef int32_t second = b & (STRIPES - 1)
-    if first > second:
-        first, second = second, first
-    if not vertex_lock(s, first, wait):
+    """Lock two vertices, the lower id first; False, with neither held, when one is not free and `wait` is False."""
+    if not vertex_lock(s, min(a, b), wait):
         return False
-    if first != second and not vertex_lock(s, second, wait):
-        vertex_unlock(s, first)
+    if not vertex_lock(s, max(a, b), wait):
+        vertex_unlock(s, min(a, b))
         return False
     return True
 
 
 cdef inline void vertex_unlock_pair(Store *s, int32_t a, int32_t b) noexcept nogil:
     vertex_unlock(s, a)
-    if (a ^ b) & (STRIPES - 1):
-        vertex_unlock(s, b)
+    vertex_unlock(s, b)
 
 
 cdef inline int64_t class_words(int size_class) noexcept nogil:
@@ -127,14 +126,12 @@ cdef inline int class_for(int64_t words) noexcept nogil:
     return size_class
 
 
-cdef inline int32_t *pool_take_locked(Pool *p, int size_class) noexcept nogil:
+cdef inline int32_t *pool_cut_locked(Pool *p, int size_class) noexcept nogil:
     """A block of this class, or NULL. O(1); at most one malloc per eighth of the pool."""
     cdef size_t size = <size_t>class_words(size_class) * sizeof(int32_t)
     cdef size_t chunk_size
     cdef void *block
     cdef Chunk *chunk
-    if size_class > POOLED:
-        return <int32_t *>malloc(size)
     block = p.spare[size_class]
     if block != NULL:
         p.spare[size_class] = (<void **>block)[0]
@@ -154,12 +151,37 @@ cdef inline int32_t *pool_take_locked(Pool *p, int size_class) noexcept nogil:
     return <int32_t *>block
 
 
-cdef inline void pool_give_locked(Pool *p, int32_t *block, int size_class) noexcept nogil:
+cdef inline Pool *pool_lock(Store *s, int32_t id) noexcept nogil:
+    """The pool of a vertex, locked; where that is busy, the next that is free: any will do. O(1)."""
+    cdef int32_t i
+    for i in range(STRIPES):
+        if stripe_of(s, id + i).pool.lock.try_lock():
+            return &stripe_of(s, id + i).pool
+    stripe_of(s, id).pool.lock.lock()    # as many threads as pools: whoever holds one waits for nothing
+    return &stripe_of(s, id).pool
+
+
+cdef inline int32_t *block_take(Store *s, int32_t id, int size_class) noexcept nogil:
+    """A block of this class for a list of this vertex, or NULL. O(1)."""
+    cdef Pool *pool
+    cdef int32_t *block
+    if size_class > POOLED:
+        return <int32_t *>malloc(<size_t>class_words(size_class) * sizeof(int32_t))
+    pool = pool_lock(s, id)
+    block = pool_cut_locked(pool, size_class)
+    pool.lock.unlock()
+    return block
+
+
+cdef inline void block_give(Store *s, int32_t id, int32_t *block, int size_class) noexcept nogil:
+    cdef Pool *pool
     if size_class > POOLED:
         free(block)
     else:
-        (<void **>block)[0] = p.spare[size_class]
-        p.spare[size_class] = block
+        pool = pool_lock(s, id)
+        (<void **>block)[0] = pool.spare[size_class]
+        pool.spare[size_class] = block
+        pool.lock.unlock()
 
 
 cdef inline int32_t *list_words(EdgeList *list) noexcept nogil:
@@ -171,15 +193,15 @@ cdef inline int32_t *list_labels(EdgeList *list) noexcept nogil:
     return list_words(list) + (class_words(list.size_class) >> 1)
 
 
-cdef inline bint list_resize_locked(Pool *p, EdgeList *list, int words, int size_class) noexcept nogil:
-    """Move a list to a block of another class; False, and unchanged, when memory is out. O(entries)."""
+cdef inline bint list_resize_locked(Store *s, int32_t id, EdgeList *list, int words, int size_class) noexcept nogil:
+    """Move a list of a vertex to a block of another class; False, and unchanged, when memory is out. O(entries)."""
     cdef Words to
     cdef int32_t *target
     cdef int32_t *source = list_words(list)
     if size_class == 0:
         target = to.few
     else:
-        to.block = pool_take_locked(p, size_class)
+        to.block = block_take(s, id, size_class)
         if to.block == NULL:
             return False
         target = to.block
@@ -187,18 +209,18 @@ cdef inline bint list_resize_locked(Pool *p, EdgeList *list, int words, int size
     if words == 2:
         memcpy(target + (class_words(size_class) >> 1), list_labels(list), <size_t>list.count * sizeof(int32_t))
     if list.size_class != 0:
-        pool_give_locked(p, list.words.block, list.size_class)
+        block_give(s, id, list.words.block, list.size_class)
     list.words = to
     list.size_class = <uint8_t>size_class
     return True
 
 
-cdef inline bint list_reserve_locked(Pool *p, EdgeList *list, int words, int64_t more) noexcept nogil:
-    """Make room for `more` entries of `words` words each; False, and unchanged, when memory is out."""
+cdef inline bint list_reserve_locked(Store *s, int32_t id, EdgeList *list, int words, int64_t more) noexcept nogil:
+    """Make room in a list of a vertex for `more` entries of `words` words each; False, and unchanged, when memory is out."""
     cdef int64_t needed = (list.count + more) * words
     if needed <= class_words(list.size_class):
         return True
-    return list_resize_locked(p, list, words, class_for(needed))
+    return list_resize_locked(s, id, list, words, class_for(needed))
 
 
 cdef inline void store_free(Store *s) noexcept nogil:

@@ -174,7 +174,7 @@ cdef inline Outcome snapshot_take(Core *c, Snapshot *t) noexcept nogil:
             edges = t.first[id + 1] - t.first[id]
             memcpy(t.targets + t.first[id], list_words(&vertex.outs), <size_t>edges * sizeof(int32_t))
             memcpy(t.labels + t.first[id], list_labels(&vertex.outs), <size_t>edges * sizeof(int32_t))
-            if t.born[id] and not vertex.placed:
+            if t.born[id] and not rank_of(s, id):
                 t.order[t.alive] = id
                 t.alive += 1
         id = c.order.head
