@@ -11,7 +11,7 @@ SOURCES := pyproject.toml setup.py $(wildcard src/fastdag/*.pyx src/fastdag/*.px
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types pytest bench profile clean
+.PHONY: help run test lint types pytest bench marks profile clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,7 +32,11 @@ types: $(VENV)/.built  ## mypy --strict, and the core's stub against the core
 pytest: $(VENV)/.built  ## the tests alone
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.built  ## the marks, measured beside the peers
+bench: $(VENV)/.built  ## all benchmarks beside the peers; results in benchmarks/results/
+	mkdir -p benchmarks/results
+	$(BIN)/python -m pytest --benchmark --benchmark-json=benchmarks/results/latest.json
+
+marks: $(VENV)/.built  ## the marks that were set, met or missed
 	$(BIN)/python -m benchmarks.marks
 
 profile: $(VENV)/.built  ## a flame graph of the stress run, in profiles/out/
@@ -40,7 +44,7 @@ profile: $(VENV)/.built  ## a flame graph of the stress run, in profiles/out/
 	$(BIN)/py-spy record --native --format flamegraph --output profiles/out/stress.svg -- $(BIN)/python -m profiles.stress
 
 clean:  ## remove what was built, the virtual environments too
-	rm -rf build dist .venv .venv-* src/*.egg-info src/fastdag/*.so profiles/out
+	rm -rf build dist .venv .venv-* src/*.egg-info src/fastdag/*.so profiles/out benchmarks/results
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find benchmarks profiles src tests -name __pycache__ -prune -exec rm -rf {} +
 

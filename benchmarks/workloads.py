@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from fastdag import Manager
+
 SEED = 20020  # any fixed number will do
 DATA = Path(__file__).with_name("data")
 
 Pair = tuple[str, str]
+Step = tuple[str, tuple[object, ...]]  # a method of Graph, and what it is called with
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ WHOLE = set(list(READS)[list(READS).index("number_of_edges") :])  # without an a
 
 def mutate(
     writers: int, readers: int = 0, steps: int = 1_000, n: int = 1_000, seed: int = SEED
-) -> list[list[tuple[str, tuple[object, ...]]]]:
+) -> list[list[Step]]:
     """One list of steps a thread, (method of Graph, arguments): every public operation, weighted; readers only read.
 
     Nine edges in ten agree with a hidden order. Some are refused (`CycleError`) or find nothing (`LookupError`).
@@ -209,7 +212,7 @@ def mutate(
             return ()
         return (rng.choice(order),)
 
-    def list_of(weights: dict[str, float]) -> list[tuple[str, tuple[object, ...]]]:
+    def list_of(weights: dict[str, float]) -> list[Step]:
         methods = rng.choices(list(weights), list(weights.values()), k=steps)
         return [(method, arguments(method)) for method in methods]
 
@@ -226,6 +229,14 @@ def fan_in(dependencies: int = 2_000) -> Workload:
     """One unit, `hub`, that depends on all others."""
     vertices = _names(dependencies)
     return Workload("fan-in", ["hub", *vertices], [("hub", vertex) for vertex in vertices])
+
+
+def manager(workload: Workload) -> Manager:
+    """A manager of these units and dependencies."""
+    made = Manager()
+    made.register_all(workload.vertices)
+    made.add_dependencies(workload.edges)
+    return made
 
 
 def drain(seed: int = SEED) -> Workload:
