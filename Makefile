@@ -11,7 +11,7 @@ SOURCES := pyproject.toml setup.py $(wildcard src/fastdag/*.pyx src/fastdag/*.px
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types pytest bench marks profile clean
+.PHONY: help run test lint types pytest sanitize bench marks profile clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ types: $(VENV)/.built  ## mypy --strict, and the core's stub against the core
 
 pytest: $(VENV)/.built  ## the tests alone
 	$(BIN)/python -m pytest
+
+sanitize: $(VENV)/.built  ## the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+	$(BIN)/python -m tests.debug thread address
 
 bench: $(VENV)/.built  ## all benchmarks beside the peers; results in benchmarks/results/
 	mkdir -p benchmarks/results

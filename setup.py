@@ -1,8 +1,9 @@
 """The compiled core and its build switches; everything else is in pyproject.toml.
 
-Switches, from the environment: FASTDAG_DEBUG=1 (bounds of lists and C++ containers checked),
-FASTDAG_SANITIZE=address|thread, FASTDAG_ANNOTATE=1 (an HTML page beside the generated C++) and FASTDAG_PROFILE=1
-(symbols, frame pointers, every lock counted).
+Switches, from the environment: FASTDAG_DEBUG=1 (bounds of lists and C++ containers checked, and the module
+`fastdag._debug`, see tests/debug/), FASTDAG_SANITIZE=address|thread (`address` with undefined behaviour),
+FASTDAG_ANNOTATE=1 (an HTML page beside the generated C++) and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock
+counted).
 """
 
 import os
@@ -29,32 +30,43 @@ compile_args = ["-std=c++20", "-O1" if debug else "-O3", "-Wall", "-Wextra"]  # 
 link_args = []
 macros = []
 if debug:
-    macros.append(("_GLIBCXX_ASSERTIONS", "1"))
+    macros += [("_GLIBCXX_ASSERTIONS", "1"), ("FASTDAG_DEBUG", "1")]
 if profile:
     macros.append(("FASTDAG_PROFILE", "1"))
 if debug or profile or sanitize:
     compile_args += ["-g", "-fno-omit-frame-pointer"]
 if sanitize:
-    compile_args.append(f"-fsanitize={sanitize}")
-    link_args.append(f"-fsanitize={sanitize}")
+    sanitizers = "-fsanitize=address,undefined" if sanitize == "address" else "-fsanitize=thread"
+    compile_args.append(sanitizers)
+    link_args.append(sanitizers)
 
-core = Extension(
-    "fastdag._core",
-    sources=["src/fastdag/_core.pyx"],
-    depends=sorted(str(header) for header in Path("src/fastdag").glob("_*.pxd")),
-    language="c++",
-    define_macros=macros,
-    extra_compile_args=compile_args,
-    extra_link_args=link_args,
-)
+
+headers = sorted(str(header) for folder in ("src/fastdag", "tests/debug") for header in Path(folder).glob("*.pxd"))
+
+
+def extension(name: str, source: str) -> Extension:
+    return Extension(
+        name,
+        sources=[source],
+        depends=headers,
+        language="c++",
+        define_macros=macros,
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+extensions = [extension("fastdag._core", "src/fastdag/_core.pyx")]
+if debug:
+    extensions.append(extension("fastdag._debug", "tests/debug/_debug.pyx"))
 
 setup(
     ext_modules=cythonize(
-        [core],
-        include_path=["src"],
-        build_dir="build/cython-profile" if profile else "build/cython",
+        extensions,
+        include_path=["src", "tests/debug"],
+        build_dir="build/cython" + "-debug" * debug + "-profile" * profile,
         annotate=switch("FASTDAG_ANNOTATE"),
-        emit_linenums=profile,
+        emit_linenums=debug or profile,
         compiler_directives={
             "language_level": 3,
             "freethreading_compatible": True,

@@ -35,6 +35,7 @@ cdef struct Batch:
     int64_t count
 
 cdef inline int64_t edges_in(Store *s) noexcept nogil:
+    """Number of edges: of one moment only where they stand still, else each stripe's is of a moment of its own."""
     cdef int64_t total = 0
     cdef int32_t stripe
     for stripe in range(STRIPES):

@@ -3,7 +3,7 @@
 This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
 must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
 headers beside it, each of which uses only those before it: types, atomics, locks, storage, adjacency, order,
-search, log, readiness, edges, statuses, vertices, batch, one pass, bulk, walk, check; and names, identity and drain, which stand alone.
+search, log, readiness, edges, reads, statuses, vertices, batch, one pass, bulk, walk, check; and names, identity and drain, which stand alone.
 
 Guarantees
 - Every operation first tries with the interpreter held and without waiting; only when a core lock is not free at once is
@@ -55,6 +55,7 @@ from fastdag._names cimport (
     name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
 )
 from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
+from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
 from fastdag._search cimport search_free
 from fastdag._statuses cimport status_register, statuses_set
 from fastdag._storage cimport (
@@ -64,7 +65,7 @@ from fastdag._types cimport (
     BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REPLACED, STALE, UNREGISTERED,
     Answer, Flip, Outcome, Ref, segments_free, segments_reserve,
 )
-from fastdag._vertices cimport vertex_remove
+from fastdag._vertices cimport vertex_keep, vertex_make, vertex_remove, vertex_room
 from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
 
 from fastdag.edge import Edge
@@ -76,106 +77,9 @@ cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
 
 cdef enum:
-    FEW = 64                 # so many neighbours are copied without asking for memory
     BUDGET = 256             # so many vertices a walk visits with the interpreter held
 
-cdef struct Ends:            # a copy of one edge list
-    int32_t[FEW] few_ids
-    int32_t[FEW] few_labels
-    int32_t *ids
-    int32_t *labels
-    int32_t room
-    int32_t count
-
 cdef Rules PLAIN = Rules(True, False)
-
-
-cdef inline void ends_start(Ends *e) noexcept nogil:
-    e.ids = e.few_ids
-    e.labels = e.few_labels
-    e.room = FEW
-    e.count = 0
-
-
-cdef inline void ends_free(Ends *e) noexcept nogil:
-    if e.ids != e.few_ids:
-        free(e.ids)
-        free(e.labels)
-    ends_start(e)
-
-
-cdef inline bint ends_grow(Ends *e) noexcept nogil:
-    """Room for e.count entries; False when memory is out."""
-    cdef int32_t room = e.count
-    ends_free(e)
-    e.ids = <int32_t *>malloc(<size_t>room * sizeof(int32_t))
-    e.labels = <int32_t *>malloc(<size_t>room * sizeof(int32_t))
-    if e.ids == NULL or e.labels == NULL:
-        free(e.ids)
-        free(e.labels)
-        ends_start(e)
-        return False
-    e.room = room
-    return True
-
-
-cdef inline Outcome ends_copy(Core *c, Ref ref, bint backward, Ends *e, bint wait) noexcept nogil:
-    """Copy an edge list; NO_MEMORY with e.count set when there is too little room. O(entries)."""
-    cdef Vertex *v = vertex_at(&c.store, ref.id)
-    cdef EdgeList *list = &v.ins if backward else &v.outs
-    cdef Outcome outcome = DONE
-    if not vertex_lock(&c.store, ref.id, wait):
-        return BUSY
-    if not alive(&c.store, ref):
-        outcome = STALE
-    else:
-        e.count = list.count
-        if list.count > e.room:
-            outcome = NO_MEMORY
-        else:
-            memcpy(e.ids, list_words(list), <size_t>list.count * sizeof(int32_t))
-            if not backward or c.store.in_words == 2:
-                memcpy(e.labels, list_labels(list), <size_t>list.count * sizeof(int32_t))
-    vertex_unlock(&c.store, ref.id)
-    return outcome
-
-
-cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
-    """Let a vertex stay whatever becomes of the edge it was made for: DONE, STALE or BUSY. O(1)."""
-    cdef Outcome outcome = STALE
-    if not vertex_lock(&c.store, ref.id, wait):
-        return BUSY
-    if alive(&c.store, ref):
-        vertex_at(&c.store, ref.id).outs.tentative = False
-        outcome = DONE
-    vertex_unlock(&c.store, ref.id)
-    return outcome
-
-
-cdef inline Outcome vertex_degrees(Core *c, Ref ref, int64_t *outs, int64_t *ins, bint wait) noexcept nogil:
-    """Lengths of both edge lists at one moment: DONE, STALE or BUSY. O(1)."""
-    cdef Vertex *v = vertex_at(&c.store, ref.id)
-    cdef Outcome outcome = STALE
-    if not vertex_lock(&c.store, ref.id, wait):
-        return BUSY
-    if alive(&c.store, ref):
-        outs[0] = v.outs.count
-        ins[0] = v.ins.count
-        outcome = DONE
-    vertex_unlock(&c.store, ref.id)
-    return outcome
-
-
-cdef inline Outcome status_read(Core *c, int32_t id, int32_t *status, int *state, int64_t *since, bint wait) noexcept nogil:
-    """Status, state and time of a vertex at one moment: DONE or BUSY. O(1)."""
-    cdef Readiness *r = readiness_at(&c.board, id)
-    if not vertex_lock(&c.store, id, wait):
-        return BUSY
-    status[0] = status_of(&c.board, id)
-    since[0] = r.since.load(acquire)
-    state[0] = <int>state_of(r.word.load(acquire))
-    vertex_unlock(&c.store, id)
-    return DONE
 
 
 @cython.no_gc_clear  # what a finalizer calls must find the names
@@ -347,7 +251,6 @@ cdef class Graph:
 
     cdef int _make(self, vertex, Ref *ref) except -1:
         """Make the record of a new vertex. The lock of the names is held."""
-        cdef Vertex *v
         cdef int32_t id
         if not self.free_ids.empty():
             id = self.free_ids.back()
@@ -357,17 +260,11 @@ cdef class Graph:
             id = self.c.store.used.load(acquire)
             if id == MOST_VERTICES:
                 raise CapacityError(f"a graph holds at most {MOST_VERTICES} vertices; remove some, or split the graph")
-            if not segments_reserve(&self.c.store.vertices, id, sizeof(Vertex)):
-                raise MemoryError
-            if self.c.board.on and not segments_reserve(&self.c.board.readiness, id, sizeof(Readiness)):
+            if not vertex_room(&self.c, id):
                 raise MemoryError
             self.names.append(vertex)
             self.c.store.used.store(id + 1, release)
-        v = vertex_at(&self.c.store, id)
-        v.outs.tentative = True
-        ref.id = id
-        ref.born = self.c.store.lives.fetch_add(1, seq_cst) + 1
-        v.born.store(ref.born, release)
+        vertex_make(&self.c, id, ref)
         self.n_vertices += 1
         return 0
 
@@ -1152,7 +1049,7 @@ cdef class Graph:
         return 0
 
     def number_of_edges(self):
-        """Number of edges. O(1)."""
+        """Number of edges. O(1). While others add and remove edges it may count one of theirs and not another that came first."""
         return edges_in(&self.c.store)
 
     # --- walks ---------------------------------------------------------------------------------------------------

@@ -1,16 +1,47 @@
-"""Taking a vertex out with all its edges, in one moment for every reader."""
+"""Vertices come and go: a record begins a life; a vertex is taken out with all its edges, in one moment for every reader."""
 
 from libc.stdint cimport int32_t
 
 from fastdag._adjacency cimport list_find_locked, list_remove_locked
-from fastdag._atomics cimport relaxed, release
+from fastdag._atomics cimport relaxed, release, seq_cst
 from fastdag._edges cimport Core, isolated
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport order_unlink, rank_of
+from fastdag._readiness cimport Readiness
 from fastdag._storage cimport (
     EdgeList, Store, Vertex, alive, block_give, list_words, stripe_of, vertex_at, vertex_lock, vertex_unlock,
 )
-from fastdag._types cimport BUSY, DONE, EXISTED, STALE, Outcome, Ref
+from fastdag._types cimport BUSY, DONE, EXISTED, STALE, Outcome, Ref, segments_reserve
+
+
+cdef inline bint vertex_room(Core *c, int32_t id) noexcept nogil:
+    """Room for the record of a vertex; False when memory is out. Under the lock of the names."""
+    return segments_reserve(&c.store.vertices, id, sizeof(Vertex)) and (
+        not c.board.on or segments_reserve(&c.board.readiness, id, sizeof(Readiness)))
+
+
+cdef inline void vertex_make(Core *c, int32_t id, Ref *ref) noexcept nogil:
+    """Begin a life in a record that is free: a tentative vertex without edges. Under the lock of the names. O(1).
+
+    No core lock is held, so nothing may be written here that anyone else writes, or reads before `born` is set.
+    """
+    cdef Vertex *v = vertex_at(&c.store, id)
+    v.outs.tentative = True
+    ref.id = id
+    ref.born = c.store.lives.fetch_add(1, seq_cst) + 1
+    v.born.store(ref.born, release)
+
+
+cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
+    """Let a vertex stay whatever becomes of the edge it was made for: DONE, STALE or BUSY. O(1)."""
+    cdef Outcome outcome = STALE
+    if not vertex_lock(&c.store, ref.id, wait):
+        return BUSY
+    if alive(&c.store, ref):
+        vertex_at(&c.store, ref.id).outs.tentative = False
+        outcome = DONE
+    vertex_unlock(&c.store, ref.id)
+    return outcome
 
 
 cdef inline void neighbours_unlock(Store *s, EdgeList *list, int32_t n) noexcept nogil:
