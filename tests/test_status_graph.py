@@ -1,5 +1,6 @@
 """StatusGraph where Manager cannot reach it: what callers of the core may do in the middle of a call."""
 
+import random
 import subprocess
 import sys
 import time
@@ -133,6 +134,44 @@ manager._core._check()
 def test_a_batch_that_finds_no_memory_changes_nothing(kind):
     code = OUT_OF_MEMORY.replace("KIND", repr(kind)).replace("ROOM", str(12 << 20))
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+REPEATS = """
+import resource
+from fastdag import Manager
+
+manager = Manager()
+dependents = [f"dependent {i}" for i in range(1_000)]
+manager.register_all(["hub", *dependents])
+manager.add_dependencies([(dependent, "hub") for dependent in dependents])
+heard = []
+with manager.subscribe(heard.append):
+    with open("/proc/self/statm") as statm:
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), resource.getrlimit(resource.RLIMIT_AS)[1]))
+    assert manager.update_statuses(["hub"] * 10_000, "completed") == 1
+assert [event.unit for event in heard] == ["hub", *dependents]
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_unit_that_comes_many_times_in_a_batch_takes_room_in_the_log_once():
+    """Edges that come meanwhile make room for one change of their target a batch, so there must be no second one."""
+    subprocess.run([sys.executable, "-c", REPEATS], check=True)
+
+
+def test_a_unit_that_comes_many_times_in_a_batch_is_changed_once():
+    graph: StatusGraph[str] = StatusGraph()
+    names = [f"unit {i}" for i in range(500)]
+    graph.register_all(names, PENDING)
+    graph.log_all(True)
+    repeats = [name for i, name in enumerate(names) for _ in range(i % 5 + 1)]
+    random.Random(1).shuffle(repeats)
+    seen: set[str] = set()
+    expected = [COMPLETED if name in seen or seen.add(name) else PENDING for name in repeats]
+    assert graph.set_statuses(repeats, COMPLETED) == expected
+    assert [event[1] for event in graph.take_events()] == list(dict.fromkeys(repeats))
+    graph._check()
 
 
 def test_batches_find_room_in_the_log_for_edges_that_come_meanwhile():

@@ -5,6 +5,8 @@ registered (or all are), and there is room for what will be logged and for the f
 
 Guarantees
 - All or none: what is refused, or finds no memory, changes nothing.
+- A vertex that comes more than once in a batch is changed once. The log counts on it: an edge that comes while a batch
+  runs makes room for one more entry, which is what it costs a batch that changes its target once.
 - Readers of single vertices, and changes of single statuses, go on throughout and wait for no more than the vertex.
 
 Assumes
@@ -13,8 +15,9 @@ Assumes
   meanwhile, and batches run side by side.
 """
 
-from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport malloc
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared
@@ -36,12 +39,38 @@ cdef inline Outcome status_register(Core *c, Ref ref, int32_t status, Answer *an
     return outcome
 
 
+cdef inline bint refs_once(Ref *refs, int64_t n) noexcept nogil:
+    """Give every repeat of a vertex the id -1; False, and unchanged, when memory is out. O(n) expected."""
+    cdef uint64_t room = 4
+    cdef uint64_t at
+    cdef int64_t i
+    cdef int32_t *seen                   # open addressing, by id; -1: empty
+    while room < <uint64_t>n * 2:
+        room *= 2
+    seen = <int32_t *>malloc(room * sizeof(int32_t))
+    if seen == NULL:
+        return False
+    memset(seen, 0xFF, room * sizeof(int32_t))
+    for i in range(n):
+        at = (<uint64_t>refs[i].id * <uint64_t>0x9E3779B97F4A7C15) >> 32 & (room - 1)
+        while seen[at] >= 0 and seen[at] != refs[i].id:
+            at = (at + 1) & (room - 1)
+        if seen[at] >= 0:
+            refs[i].id = -1
+        else:
+            seen[at] = refs[i].id
+    free(seen)
+    return True
+
+
 cdef inline Outcome statuses_look(Core *c, Ref *refs, int64_t n, bint register, Answer *answer, int64_t *room) noexcept nogil:
     """Whether all vertices can be given a status, and how many entries and flips that makes at most. O(vertices)."""
     cdef int64_t i
     cdef Outcome outcome = DONE
     room[0] = 0
     for i in range(n):
+        if refs[i].id < 0:
+            continue
         answer.position = i
         vertex_lock(&c.store, refs[i].id, True)
         room[0] += vertex_at(&c.store, refs[i].id).ins.count + 2  # its dependents' states, its own, its status
@@ -60,6 +89,7 @@ cdef inline Outcome statuses_set(
 ) noexcept nogil:
     """Give many vertices a status, or register them with one. O(vertices + dependents).
 
+    The old ones come in `old`; a vertex's repeats, which lose their id in `refs`, find the new status there already.
     EXISTED (on registering), UNREGISTERED (else) and STALE: nothing changed, because of the one at `answer.position`. Those
     that have the status already are left alone. The caller frees `answer.flips`.
     """
@@ -69,6 +99,8 @@ cdef inline Outcome statuses_set(
     cdef bint frozen = register or flips   # edges stand still, so that a look at all holds until all is done
     cdef int slot = -1, switch
     cdef bint logging
+    if not refs_once(refs, n):
+        return NO_MEMORY
     if register:
         order_lock_exclusive(&c.board.registering, True)
     if frozen:
@@ -101,6 +133,9 @@ cdef inline Outcome statuses_set(
         order_unlock_shared(&c.lock, slot)
     if outcome == DONE:
         for i in range(n):
+            if refs[i].id < 0:
+                old[i] = status
+                continue
             vertex_lock(&c.store, refs[i].id, True)
             status_set_locked(&c.store, &c.board, refs[i], status, -1, register, logging, &old[i], answer, True)
             vertex_unlock(&c.store, refs[i].id)
