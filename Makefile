@@ -37,7 +37,8 @@ sanitize: $(VENV)/.built  ## the core under AddressSanitizer, UndefinedBehaviorS
 
 bench: $(VENV)/.built  ## all benchmarks beside the peers; results in benchmarks/results/
 	mkdir -p benchmarks/results
-	$(BIN)/python -m pytest --benchmark --benchmark-json=benchmarks/results/latest.json
+	$(BIN)/python -m pytest --benchmark --benchmark-json=benchmarks/results/latest.json \
+	    --benchmark-report=benchmarks/results/latest.html
 
 marks: $(VENV)/.built  ## the marks that were set, met or missed
 	$(BIN)/python -m benchmarks.marks

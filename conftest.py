@@ -26,6 +26,15 @@ def _positive(text: str) -> float:
     return seconds
 
 
+def _page(text: str) -> Path:
+    path = Path(text)
+    if path.suffix != ".html":
+        raise argparse.ArgumentTypeError(f"must be the name of an .html file, not {text!r}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {path.parent} is not there")
+    return path
+
+
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     group = parser.getgroup("benchmark")
     if not pluginmanager.hasplugin("benchmark"):
@@ -38,6 +47,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         default=1.0,
         metavar="SECONDS",
         help="what a peer gets for one benchmark; where that is not enough, it gets a share of the input (default: 1)",
+    )
+    group.addoption(
+        "--benchmark-report", type=_page, metavar="FILE.html", help="write the table of ratios and plots as one page"
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import extras, ratios
+from benchmarks import extras, ratios, report
 from benchmarks.environment import commit, environment, headline
 
 # pytest-benchmark's own table, some 200 rows of rounds and outliers, is shown to whoever asks for it.
@@ -57,8 +58,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     results = ratios.read([bench.as_dict(include_data=True) for bench in session.benchmarks if not bench.has_error])
     if not results:
         return
-    machine = session.get_machine_info()
+    head = headline(session.get_machine_info(), commit())
     terminalreporter.section("fastdag beside its peers")
-    terminalreporter.write_line(headline(machine, commit()))
+    terminalreporter.write_line(head)
     for line in ratios.table(results, extras.of(config)):
         terminalreporter.write_line(line)
+    path: Path | None = config.getoption("--benchmark-report")
+    if path:
+        path.write_text(report.page(results, extras.of(config), head), "utf-8")
+        terminalreporter.write_line(f"\nthe same with plots: {path}")

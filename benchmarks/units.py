@@ -18,6 +18,17 @@ def digits(value: float) -> str:
     return f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4}f}"
 
 
+def plain(value: float) -> str:
+    """All digits that there are, as on an axis.
+
+    Examples
+    --------
+    >>> plain(0.00001), plain(2.5), plain(100.0)
+    ('0.00001', '2.5', '100')
+    """
+    return f"{value:,.9f}".rstrip("0").rstrip(".")
+
+
 def seconds(value: float) -> str:
     """A time.
 
@@ -26,8 +37,24 @@ def seconds(value: float) -> str:
     >>> seconds(0.00123), seconds(4.5e-7), seconds(0.0)
     ('1.23 ms', '450 ns', '0 ns')
     """
-    scale, unit = next((pair for pair in _TIMES if value >= pair[0]), _TIMES[-1])
+    scale, unit = _scale(value)
     return f"{digits(value / scale)} {unit}"
+
+
+def whole_seconds(value: float) -> str:
+    """A round time, as on an axis.
+
+    Examples
+    --------
+    >>> whole_seconds(1e-8), whole_seconds(1e-6), whole_seconds(0.1)
+    ('10 ns', '1 µs', '100 ms')
+    """
+    scale, unit = _scale(value)
+    return f"{value / scale:.0f} {unit}"
+
+
+def _scale(value: float) -> tuple[float, str]:
+    return next((pair for pair in _TIMES if value >= pair[0] * (1 - 1e-9)), _TIMES[-1])  # 1e-6 may be a little less
 
 
 def count(value: float) -> str:

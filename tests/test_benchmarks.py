@@ -2,13 +2,17 @@
 
 import copy
 import doctest
+import itertools
 import json
+import math
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -16,7 +20,7 @@ pytest.importorskip("pytest_benchmark", reason="the extra [bench] is not install
 pytest.importorskip("rustworkx", reason="the extra [bench] is not installed")
 pytest.importorskip("igraph", reason="the extra [bench] is not installed")
 
-from benchmarks import compare, ratios, threads, units, workloads
+from benchmarks import compare, plots, ratios, report, threads, units, workloads
 from benchmarks.extras import Extras
 from benchmarks.measure import LONGEST_CHUNK, chunks, feed
 from benchmarks.operations import OPERATIONS
@@ -66,6 +70,7 @@ def test_some_of_the_benchmarks_can_be_asked_for_beside_the_options_of_pytest_be
         f"--benchmark-json={out}",
         "--benchmark-group-by=func",
         "--benchmark-budget=0.2",
+        f"--benchmark-report={tmp_path / 'page.html'}",
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "benchmark 'test_operation':" in ran.stdout  # pytest-benchmark's own table, as it was asked for
@@ -77,6 +82,8 @@ def test_some_of_the_benchmarks_can_be_asked_for_beside_the_options_of_pytest_be
     assert document["commit_info"]["described"]
     [line] = [line for line in ran.stdout.splitlines() if line.startswith("has_edge ")]
     assert line.count(" / ") == 3
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "has_edge" in page
     assert compare.main([str(out), str(out)]) == 0
 
 
@@ -94,6 +101,8 @@ def test_a_plain_run_shows_the_ratios_only():
         (["benchmarks/test_scale.py"], "with the option --benchmark only"),
         (["--benchmark", "--benchmark-budget=0"], "a number of seconds above 0"),
         (["--benchmark", "--benchmark-budget=soon"], "a number of seconds above 0"),
+        (["--benchmark", "--benchmark-report=page.txt"], "must be the name of an .html file"),
+        (["--benchmark", "--benchmark-report=nowhere/page.html"], "the folder nowhere is not there"),
         (["--benchmark", "-p", "no:benchmark"], "pip install -e '.[bench]'"),
         (["--benchmark", "--benchmark-json=x.json", "-p", "no:benchmark"], "pip install -e '.[bench]'"),
     ],
@@ -369,3 +378,83 @@ def test_files_without_a_benchmark_in_common_are_refused(tmp_path: Path, capsys:
 def test_a_share_that_is_none_is_refused(text: str):
     with pytest.raises(SystemExit):
         compare.main(["old.json", "new.json", f"--over={text}"])
+
+
+# the page
+
+
+def scaled(implementation: str, size: int, taken: float, done: int | None = None) -> dict[str, Any]:
+    extra = {"kind": "scale", "curve": "random", "size": size}
+    return bench(f"random, {size} edges", implementation, [taken], done=done or size, of=size, **extra)
+
+
+def threaded(implementation: str, count: int) -> dict[str, Any]:
+    extra = {"kind": "threads", "curve": "mixed", "threads": count}
+    if implementation == "fastdag":
+        extra["waiting"] = 0.02
+    return bench(f"mixed, {count} threads", implementation, [1.0], **extra)
+
+
+def full_page(*, memory: bool = True) -> str:
+    results = ratios.read(
+        [bench("fast", "fastdag", [1.0]), bench("fast", "rustworkx", [5.0])]
+        + [bench("slow <b>", "fastdag", [9.0]), bench("slow <b>", "rustworkx", [3.0])]
+        + [scaled("fastdag", 1_000, 1e-4), scaled("fastdag", 10_000, 1e-3)]
+        + [scaled("networkx", 1_000, 1e-2), scaled("networkx", 10_000, 1e-1, done=4_000)]
+        + [threaded(name, count) for name in ("fastdag", "rustworkx") for count in (1, 8)]
+    )
+    extras = Extras(
+        memory={"fastdag": 34.0, "igraph": 69.0} if memory else {},
+        unlocked=[threads.Scaling("mixed", 1, 5.0, 0.0), threads.Scaling("mixed", 8, 9.0, 0.1)],
+        unlocked_note="CPython 3.14.0 without the interpreter lock",
+    )
+    return report.page(results, extras, "fastdag 0.1.0, two cores & more")
+
+
+def test_the_page_needs_nothing_else_and_its_plots_are_well_formed():
+    page = full_page()
+    assert not re.search(r"https?://|<script|<link|src=|url\(|@import", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "two cores &amp; more" in page
+    plotted = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(plotted) == 5  # all ratios, a size, threads, waiting, memory
+    for svg in plotted:
+        for element in ET.fromstring(svg).iter():
+            for name in ("cx", "cy", "x", "y", "width"):
+                assert math.isfinite(float(element.get(name, "0")))
+    assert len(re.findall('class="hollow"', page)) == 1
+    assert '<g class="no-lock">' in page
+    ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta [^>]*>|<br>", "", page))  # what is left has to be closed
+
+
+def test_the_page_shows_where_fastdag_takes_longer():
+    page = full_page()
+    assert page.count('<tr class="behind"><td>slow &lt;b&gt;</td>') == 1
+    assert page.count('<td class="bad">3.00 / 3.00</td>') == 1
+    assert '<td class="good">0.200 / 0.200</td>' in page
+    listed = page[page.index("Where fastdag takes longer") :]
+    assert "<td>slow &lt;b&gt;</td><td>rustworkx</td>" in listed
+
+
+def test_a_page_of_little_has_no_empty_parts():
+    page = report.page(ratios.read([bench("alone", "fastdag", [1.0])]), Extras(), "fastdag")
+    assert "alone" in page
+    assert "<svg" not in page
+    assert "Memory" not in full_page(memory=False)
+
+
+@pytest.mark.parametrize("most", [0.0, 0.003, 0.2, 1.0, 3.0, 4.9, 600.0, 999.0, 123_456.0])
+def test_ticks_are_few_and_reach_the_greatest_value(most: float):
+    ticks = plots.steps(most)
+    assert ticks[0] == 0
+    assert ticks[-1] >= most * (1 - 1e-9)
+    assert 2 <= len(ticks) <= 7
+
+
+def test_labels_do_not_overlap_and_keep_their_order():
+    placed = plots.spread([10.0, 100.0, 99.0, 100.0], 0.0, 100.0)
+    in_order = sorted(placed)
+    assert all(b - a >= plots.LABEL for a, b in itertools.pairwise(in_order))
+    assert in_order[0] >= 0
+    assert in_order[-1] <= 100
+    assert [placed.index(place) for place in in_order] == [0, 2, 1, 3]
