@@ -54,7 +54,7 @@ from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect,
     name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
 )
-from fastdag._readiness cimport Masks, Readiness, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
+from fastdag._readiness cimport Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
 from fastdag._search cimport search_free
 from fastdag._statuses cimport status_register, statuses_set
@@ -1561,7 +1561,7 @@ cdef class StatusGraph(Graph):
                     if self._find_or_make(names[i], &refs[i]):
                         made[i] = 1
                     looked_up = max(looked_up, i + 1)
-                    if names[i] in seen or status_of(&self.c.board, refs[i].id) >= 0:
+                    if names[i] in seen or self._status(refs[i]) >= 0:
                         raise UnitAlreadyRegisteredError(names[i])
                     seen.add(names[i])
                 with nogil:
@@ -1618,7 +1618,7 @@ cdef class StatusGraph(Graph):
             if refs == NULL or old == NULL:
                 raise MemoryError
             for i in range(n):
-                if not self._find(names[i], &refs[i]) or status_of(&self.c.board, refs[i].id) < 0:
+                if not self._find(names[i], &refs[i]) or self._status(refs[i]) < 0:
                     raise UnitNotFoundError(names[i])
             with nogil:
                 outcome = statuses_set(&self.c, refs, n, status, False, flips is not None, old, &answer)
@@ -1645,7 +1645,7 @@ cdef class StatusGraph(Graph):
         cdef int32_t label = self._label(requirement)
         if not masks_at(&self.c.board, label).defined:
             return 5
-        if not self._find(vertex, &ref) or status_of(&self.c.board, ref.id) < 0:
+        if not self._find(vertex, &ref) or self._status(ref) < 0:
             return 3
         self._want_flips(&answer, flips)
         try:
@@ -1670,7 +1670,7 @@ cdef class StatusGraph(Graph):
             label = self._label(requirement)
             if not masks_at(&self.c.board, label).defined:
                 return 5, len(wanted)
-            if not self._find(vertex, &ref) or status_of(&self.c.board, ref.id) < 0:
+            if not self._find(vertex, &ref) or self._status(ref) < 0:
                 return 3, len(wanted)
             wanted.append((vertex, target, label))
         memset(&answer, 0, sizeof(Answer))
@@ -1688,17 +1688,25 @@ cdef class StatusGraph(Graph):
             return 0, answer.added
         return dependency_code(outcome), answer.position
 
+    cdef int32_t _status(self, Ref ref) noexcept:
+        """Code of a vertex's status, -1 where it has none or went. O(1)."""
+        cdef int32_t status = status_of(&self.c.board, ref.id)
+        # Looked at afterwards: a life is never lived again, so whoever lives now lived when the status was read.
+        return status if alive(&self.c.store, ref) else -1
+
     def status(self, vertex):
         """Code of a vertex's status, -1 where it has none. O(1)."""
         cdef Ref ref
-        return status_of(&self.c.board, ref.id) if self._find(vertex, &ref) else -1
+        return self._status(ref) if self._find(vertex, &ref) else -1
 
     def state(self, vertex):
         """0 waiting, 1 ready, 2 blocked; 0 for one that is not there. O(1)."""
         cdef Ref ref
+        cdef State state
         if not self._find(vertex, &ref):
             return 0
-        return <int>state_of(readiness_at(&self.c.board, ref.id).word.load(acquire))
+        state = state_of(readiness_at(&self.c.board, ref.id).word.load(acquire))
+        return <int>state if alive(&self.c.store, ref) else 0
 
     def snapshot(self, vertex):
         """(status, state, since when in monotonic ns) of one moment; (-1, 0, 0) for one that is not there. O(1)."""
@@ -1708,9 +1716,9 @@ cdef class StatusGraph(Graph):
         cdef int state = 0
         if not self._find(vertex, &ref):
             return -1, 0, 0
-        if status_read(&self.c, ref.id, &status, &state, &since, False) == BUSY:
+        if status_read(&self.c, ref, &status, &state, &since, False) == BUSY:
             with nogil:
-                status_read(&self.c, ref.id, &status, &state, &since, True)
+                status_read(&self.c, ref, &status, &state, &since, True)
         return status, state, since
 
     def registered(self):

@@ -86,13 +86,16 @@ cdef inline Outcome vertex_degrees(Core *c, Ref ref, int64_t *outs, int64_t *ins
     return outcome
 
 
-cdef inline Outcome status_read(Core *c, int32_t id, int32_t *status, int *state, int64_t *since, bint wait) noexcept nogil:
-    """Status, state and time of a vertex at one moment: DONE or BUSY. O(1)."""
-    cdef Readiness *r = readiness_at(&c.board, id)
-    if not vertex_lock(&c.store, id, wait):
+cdef inline Outcome status_read(Core *c, Ref ref, int32_t *status, int *state, int64_t *since, bint wait) noexcept nogil:
+    """Status, state and time of a vertex at one moment: DONE, STALE or BUSY. O(1)."""
+    cdef Readiness *r = readiness_at(&c.board, ref.id)
+    cdef Outcome outcome = STALE
+    if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
-    status[0] = status_of(&c.board, id)
-    since[0] = r.since.load(acquire)
-    state[0] = <int>state_of(r.word.load(acquire))
-    vertex_unlock(&c.store, id)
-    return DONE
+    if alive(&c.store, ref):
+        status[0] = status_of(&c.board, ref.id)
+        since[0] = r.since.load(acquire)
+        state[0] = <int>state_of(r.word.load(acquire))
+        outcome = DONE
+    vertex_unlock(&c.store, ref.id)
+    return outcome

@@ -393,9 +393,9 @@ cdef inline Outcome do_status(Machine *m, Step *p, vector[int64_t] *result) noex
             if outcome == BUSY:
                 outcome = status_set(&m.core.store, &m.core.board, ref, p.c, -1, False, &old, &answer, True)
         else:
-            outcome = status_read(&m.core, ref.id, &old, &state, &since, False)
+            outcome = status_read(&m.core, ref, &old, &state, &since, False)
             if outcome == BUSY:
-                outcome = status_read(&m.core, ref.id, &old, &state, &since, True)
+                outcome = status_read(&m.core, ref, &old, &state, &since, True)
             note(result, state)
     note(result, old)
     for i in range(answer.flipped if answer.flips != NULL else 0):
