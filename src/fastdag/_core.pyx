@@ -1475,11 +1475,17 @@ cdef class StatusGraph(Graph):
         cdef uint64_t satisfied_mask = satisfied
         cdef uint64_t impossible_mask = impossible
         cdef Masks *m = masks_at(&self.c.board, self._label(label))
-        if m.defined and (m.satisfied != satisfied_mask or m.impossible != impossible_mask):
+        cdef bint agrees = True
+        interpreter_lock(&self.names_lock)  # two threads may define the same label at once
+        if m.defined.load(acquire):
+            agrees = m.satisfied == satisfied_mask and m.impossible == impossible_mask
+        else:
+            m.satisfied = satisfied_mask
+            m.impossible = impossible_mask
+            m.defined.store(1, release)
+        interpreter_unlock(&self.names_lock)
+        if not agrees:
             raise ValueError(f"the requirement {label} is defined already, with other statuses; give yours another name")
-        m.satisfied = satisfied_mask
-        m.impossible = impossible_mask
-        m.defined = True
 
     cdef int _flips(self, Answer *answer, list flips) except -1:
         """Hand changes of state over to the caller's list."""
@@ -1643,7 +1649,7 @@ cdef class StatusGraph(Graph):
         cdef Ref ref
         cdef Outcome outcome
         cdef int32_t label = self._label(requirement)
-        if not masks_at(&self.c.board, label).defined:
+        if not masks_at(&self.c.board, label).defined.load(acquire):
             return 5
         if not self._find(vertex, &ref) or self._status(ref) < 0:
             return 3
@@ -1668,7 +1674,7 @@ cdef class StatusGraph(Graph):
         cdef int32_t label
         for vertex, target, requirement in dependencies:
             label = self._label(requirement)
-            if not masks_at(&self.c.board, label).defined:
+            if not masks_at(&self.c.board, label).defined.load(acquire):
                 return 5, len(wanted)
             if not self._find(vertex, &ref) or self._status(ref) < 0:
                 return 3, len(wanted)

@@ -45,7 +45,7 @@ cdef struct Readiness:
 cdef struct Masks:           # written before the label is used on an edge, then never changed
     uint64_t satisfied       # bit `code`: that status satisfies the requirement
     uint64_t impossible      # bit `code`: that status makes it impossible
-    bint defined
+    atomic[int32_t] defined  # 1: both are written; set last
 
 cdef struct Board:
     bint on                  # the graph has statuses; set at its creation

@@ -101,7 +101,7 @@ cdef inline bint machine_start(Machine *m, bint statuses, int32_t names):
         masks_at(&m.core.board, 2).impossible = 8
         masks_at(&m.core.board, 3).satisfied = 28
         for i in range(1, LABELS):
-            masks_at(&m.core.board, i).defined = True
+            masks_at(&m.core.board, i).defined.store(1, release)
     return True
 
 
