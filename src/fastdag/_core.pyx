@@ -51,8 +51,8 @@ from fastdag._log cimport (
     log_watch_more,
 )
 from fastdag._names cimport (
-    FREE_THREADED, SHARDS, Shard, Slot, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item, name_expect,
-    name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
+    FREE_THREADED, SHARDS, Shard, Slot, dict_value, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item,
+    name_expect, name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
 )
 from fastdag._readiness cimport Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
@@ -1924,7 +1924,7 @@ cdef class Dispatch:
 
     def leave(self, vertex, waiter):
         """Take a waiter out, and with the last one stop watching; False when it was out already."""
-        cdef dict there = self.waiting.get(vertex)
+        cdef dict there = dict_value(self.waiting, vertex)
         if there is None or waiter not in there:
             return False
         del there[waiter]
@@ -1935,7 +1935,7 @@ cdef class Dispatch:
 
     def decide(self, vertex, waiter, decision):
         """Take a waiter out and have it told; nothing when it was out already."""
-        cdef dict there = self.waiting.get(vertex)
+        cdef dict there = dict_value(self.waiting, vertex)
         if there is not None and waiter in there:
             self.decided.append(decision)
             self.leave(vertex, waiter)
@@ -2036,7 +2036,7 @@ cdef class Dispatch:
         if entry.kind == DEPENDENCY and unit in self.routes:
             self.follow(unit, cause)
         for route in (None, unit):
-            there = self.routes.get(route)
+            there = dict_value(self.routes, route)
             if there is not None:
                 for subscription in PyDict_Keys(there):
                     if kind in subscription.kinds and sequence > subscription.after:

@@ -30,6 +30,11 @@ cdef extern from *:
     #define fastdag_lock(m) PyMutex_Lock(m)
     #define fastdag_unlock(m) PyMutex_Unlock(m)
     static inline PyObject *fastdag_item(PyObject *list, Py_ssize_t i) { return PyList_GetItemRef(list, i); }
+    static inline PyObject *fastdag_value(PyObject *dict, PyObject *key) {
+        PyObject *value;
+        int found = PyDict_GetItemRef(dict, key, &value);
+        return found ? value : Py_NewRef(Py_None);
+    }
     #define FASTDAG_FREE_THREADED 1
     #else
     typedef char fastdag_mutex;
@@ -39,6 +44,15 @@ cdef extern from *:
         PyObject *item = PyList_GET_ITEM(list, i);
         Py_INCREF(item);
         return item;
+    }
+    static inline PyObject *fastdag_value(PyObject *dict, PyObject *key) {
+        PyObject *value = PyDict_GetItemWithError(dict, key);
+        if (value == NULL) {
+            if (PyErr_Occurred())
+                return NULL;
+            value = Py_None;
+        }
+        return Py_NewRef(value);
     }
     #define FASTDAG_FREE_THREADED 0
     #endif
@@ -54,7 +68,9 @@ cdef extern from *:
     const int FREE_THREADED "FASTDAG_FREE_THREADED"
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
+    # Both give a reference of their own: a borrowed one does not outlast what another thread does to the container.
     object list_item "fastdag_item"(object, Py_ssize_t)
+    object dict_value "fastdag_value"(object, object)  # None where the key is not there
     Py_hash_t name_hash "fastdag_hash"(PyObject *)  # -1, and an exception set, where the name cannot be hashed
 
 cdef enum:
