@@ -19,9 +19,7 @@ from fastdag._edges cimport (
 from fastdag._log cimport log_note_edge_locked, log_on, log_reserve_locked
 from fastdag._readiness cimport NOT_REGISTERED, status_of
 from fastdag._search cimport Overlay
-from fastdag._storage cimport (
-    STRIPES, Store, list_reserve_locked, vertex_at, vertex_lock, vertex_unlock,
-)
+from fastdag._storage cimport STRIPES, Store, life_at, list_reserve_locked, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport (
     CONFLICT, CYCLE, DONE, MISSING, NO_MEMORY, STALE, UNREGISTERED, Answer, Outcome, Ref,
 )
@@ -57,7 +55,7 @@ cdef inline Outcome batch_check(Core *c, Batch *b, Rules rules, Answer *answer) 
     if lives == NULL:
         return NO_MEMORY
     for u in range(n):
-        lives[u] = vertex_at(&c.store, u).born.load(acquire) != 0
+        lives[u] = life_at(&c.store, u) != 0
         all_live = all_live and lives[u]
     for i in range(b.count):
         u = b.sources[i]
@@ -67,8 +65,7 @@ cdef inline Outcome batch_check(Core *c, Batch *b, Rules rules, Answer *answer) 
         elif u == v:
             outcome = CYCLE
         elif b.source_lives != NULL and (
-            vertex_at(&c.store, u).born.load(acquire) != b.source_lives[i]
-            or vertex_at(&c.store, v).born.load(acquire) != b.target_lives[i]
+            life_at(&c.store, u) != b.source_lives[i] or life_at(&c.store, v) != b.target_lives[i]
         ):
             outcome = STALE
         elif rules.registered and status_of(&c.board, u) == NOT_REGISTERED:

@@ -59,13 +59,14 @@ from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, s
 from fastdag._search cimport search_free
 from fastdag._statuses cimport status_register, statuses_set
 from fastdag._storage cimport (
-    STRIPES, EdgeList, Stripe, Vertex, alive, list_labels, list_words, store_free, vertex_at, vertex_lock, vertex_unlock,
+    STRIPES, EdgeList, Stripe, Vertex, alive, life_at, list_labels, list_words, seen_at, store_free, vertex_at,
+    vertex_lock, vertex_unlock,
 )
 from fastdag._types cimport (
     BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REPLACED, STALE, UNREGISTERED,
     Answer, Flip, Outcome, Ref, segments_free, segments_reserve,
 )
-from fastdag._vertices cimport vertex_keep, vertex_make, vertex_remove, vertex_room
+from fastdag._vertices cimport vertex_keep, vertex_look, vertex_make, vertex_remove, vertex_room
 from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
 
 from fastdag.edge import Edge
@@ -117,7 +118,6 @@ cdef class Graph:
     cdef int64_t[2] pins               # reads under way that rely on ids meaning what they meant
     cdef vector[int32_t] deferred_0    # ids to be used again once the reads that may know them have ended, by epoch
     cdef vector[int32_t] deferred_1
-    cdef int64_t n_vertices
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
@@ -165,22 +165,29 @@ cdef class Graph:
         raise TypeError(f"vertex {vertex!r} cannot be hashed ({why}); use something hashable, such as a string or a tuple")
 
     cdef bint _find(self, vertex, Ref *ref) except -1:
-        """Look a vertex up: whether it is there."""
+        """Look a vertex up: whether it is there for readers."""
         return self._find_mixed(vertex, self._mixed(vertex), ref)
 
     cdef bint _find_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
         cdef Shard *d = shard_of(self.shards, mixed)
         cdef int64_t at
+        cdef Outcome outcome
         interpreter_lock(&d.lock)
         try:
             at = shard_find(d, <unsigned int>(mixed >> 32), vertex, self.names)
             if at < 0:
                 return False
             ref.id = d.slots[at].id
-            ref.born = vertex_at(&self.c.store, ref.id).born.load(acquire)
-            return ref.born != 0
+            ref.born = life_at(&self.c.store, ref.id)
+            if ref.born == 0 or seen_at(&self.c.store, ref.id) == ref.born:
+                return ref.born != 0
         finally:
             interpreter_unlock(&d.lock)
+        outcome = vertex_look(&self.c, ref[0], False)
+        if outcome == BUSY:
+            with nogil:
+                outcome = vertex_look(&self.c, ref[0], True)
+        return outcome == DONE
 
     cdef bint _find_pair(self, source, target, Ref *u, Ref *v) except -1:
         """Look two vertices up; equal ids then mean the same vertex."""
@@ -191,9 +198,9 @@ cdef class Graph:
                 return True  # else the one went, and its id was used for the other, between the two look-ups
 
     cdef int _need_pair(self, source, target, Ref *u, Ref *v) except -1:
-        if not self._find_pair(source, target, u, v):
+        while not self._find_pair(source, target, u, v):
             self._need(source, u)
-            raise VertexNotFoundError(target)
+            self._need(target, v)  # else both have come meanwhile
         return 0
 
     cdef int _need(self, vertex, Ref *ref) except -1:
@@ -218,7 +225,7 @@ cdef class Graph:
         if slot == NULL or slot.name != <PyObject *>name:
             return False
         ref.id = slot.id
-        ref.born = vertex_at(&self.c.store, ref.id).born.load(acquire)
+        ref.born = life_at(&self.c.store, ref.id)
         return ref.born != 0
 
     cdef bint _find_or_make_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
@@ -229,7 +236,7 @@ cdef class Graph:
             at = shard_find(d, <unsigned int>(mixed >> 32), vertex, self.names)
             if at >= 0:
                 ref.id = d.slots[at].id
-                ref.born = vertex_at(&self.c.store, ref.id).born.load(acquire)
+                ref.born = life_at(&self.c.store, ref.id)
                 if ref.born:
                     return False
             elif not shard_reserve(d):
@@ -265,7 +272,6 @@ cdef class Graph:
             self.names.append(vertex)
             self.c.store.used.store(id + 1, release)
         vertex_make(&self.c, id, ref)
-        self.n_vertices += 1
         return 0
 
     cdef int _recycle(self, uint64_t mixed, int32_t id) except -1:
@@ -277,7 +283,6 @@ cdef class Graph:
         interpreter_unlock(&d.lock)
         interpreter_lock(&self.names_lock)
         try:
-            self.n_vertices -= 1
             self._defer(id)
             self._reuse(gone)
         finally:
@@ -603,10 +608,10 @@ cdef class Graph:
         return self._find(vertex, &ref)
 
     def __len__(self):
-        return self.n_vertices
+        return self.c.store.settled.load(acquire)
 
     def __bool__(self):
-        return self.n_vertices != 0
+        return self.c.store.settled.load(acquire) != 0
 
     def __iter__(self):
         return iter(self._vertices())
@@ -620,7 +625,7 @@ cdef class Graph:
         pin = self._pin()
         try:
             for id in range(self.c.store.used.load(acquire)):
-                born = vertex_at(&self.c.store, id).born.load(acquire)
+                born = seen_at(&self.c.store, id)
                 if born:
                     lives.append((born, id))
             lives.sort()
@@ -642,22 +647,16 @@ cdef class Graph:
         index = operator.index(index)
         i = index if -1 <= index <= MOST_VERTICES else -1
         if 0 <= i < self.c.store.used.load(acquire):
-            born = vertex_at(&self.c.store, <int32_t>i).born.load(acquire)
+            born = seen_at(&self.c.store, <int32_t>i)
             name = list_item(self.names, i)
-            if born and vertex_at(&self.c.store, <int32_t>i).born.load(acquire) == born:
+            if born and seen_at(&self.c.store, <int32_t>i) == born:
                 return name
         raise IndexError(f"no vertex has the index {index}; indices run from 0 to {self.c.store.used.load(acquire) - 1}")
 
     def has_edge(self, source, target):
         """Whether the edge is there; False when a vertex is not. O(edges of the source out or the target in, the fewer)."""
-        return self._look(source, target, NULL) == DONE
-
-    cdef Outcome _look(self, source, target, int32_t *label) except *:
-        """DONE, MISSING, or STALE where a vertex is not there."""
         cdef Ref u, v
-        if not self._find_pair(source, target, &u, &v):
-            return STALE
-        return self._look_at(u, v, label)
+        return self._find_pair(source, target, &u, &v) and self._look_at(u, v, NULL) == DONE
 
     cdef Outcome _look_at(self, Ref u, Ref v, int32_t *label) noexcept:
         cdef Outcome outcome = edge_look(&self.c, u, v, label, False)
@@ -669,11 +668,11 @@ cdef class Graph:
     def edge_label(self, source, target):
         """Label of an edge, None where it has none. O(edges of the source out). Raises VertexNotFoundError, EdgeNotFoundError."""
         cdef int32_t label = 0
-        cdef Outcome outcome = self._look(source, target, &label)
-        cdef Ref ref
-        if outcome == STALE:
-            self._need(source, &ref)
-            self._need(target, &ref)
+        cdef Outcome outcome = STALE
+        cdef Ref u, v
+        while outcome == STALE:  # one of them went between two moments of this call, and may be back, with the edge
+            self._need_pair(source, target, &u, &v)
+            outcome = self._look_at(u, v, &label)
         if outcome != DONE:
             raise EdgeNotFoundError(source, target)
         return self.labels[label]
@@ -736,7 +735,7 @@ cdef class Graph:
         """Label id of the edge from a source given by its id, under a pin; False when it has gone."""
         cdef Ref u
         u.id = id
-        u.born = vertex_at(&self.c.store, id).born.load(acquire)
+        u.born = life_at(&self.c.store, id)
         return self._look_at(u, v, label) == DONE
 
     def successors(self, vertex):
@@ -1012,7 +1011,7 @@ cdef class Graph:
             free(answer.path)
 
     cdef bint _lives(self, int32_t id) noexcept:
-        return id < self.c.store.used.load(acquire) and vertex_at(&self.c.store, id).born.load(acquire) != 0
+        return id < self.c.store.used.load(acquire) and life_at(&self.c.store, id) != 0
 
     @classmethod
     def from_edges(cls, sources, targets, n):
@@ -1044,8 +1043,7 @@ cdef class Graph:
         """Add vertices for good."""
         cdef Ref ref
         for name in names:
-            self._find_or_make(name, &ref)
-            vertex_at(&self.c.store, ref.id).outs.tentative = False
+            self._keep(name, &ref)
         return 0
 
     def number_of_edges(self):
@@ -1093,13 +1091,17 @@ cdef class Graph:
         cdef Walk w
         cdef list path = [source]
         cdef int64_t at
-        self._need_pair(source, target, &u, &v)
-        if u.id == v.id:
-            return [source, source]
+        cdef Outcome outcome = STALE
         memset(&w, 0, sizeof(Walk))
         pin = self._pin()
         try:
-            if self._reach(v, False, u, &w) != DONE:
+            while outcome == STALE:  # one of them has gone meanwhile, and may be back
+                self._need_pair(source, target, &u, &v)
+                if u.id == v.id:
+                    return [source, source]
+                walk_free(&w)
+                outcome = self._reach(v, False, u, &w)
+            if outcome != DONE:
                 return None
             at = w.count - 1
             while at >= 0:

@@ -26,8 +26,8 @@ from fastdag._order cimport Order, order_agrees, order_spread_all, order_take_en
 from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
 from fastdag._search cimport Overlay, Search, search_settle
 from fastdag._storage cimport (
-    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock, vertex_lock_pair,
-    vertex_unlock, vertex_unlock_pair,
+    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock,
+    vertex_lock_pair, vertex_settle_locked, vertex_unlock, vertex_unlock_pair,
 )
 from fastdag._types cimport (
     BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REORDER, REPLACED, STALE,
@@ -117,8 +117,8 @@ cdef inline void edge_write_locked(Core *c, Ref u, Ref v, int32_t label, bint lo
         if share:
             flip_note(c, u.id, share, v.id, logging, now, answer)
     edge_append_locked(s, source, target, u.id, v.id, label)
-    source.outs.tentative = False
-    target.outs.tentative = False
+    vertex_settle_locked(s, u.id)
+    vertex_settle_locked(s, v.id)
 
 
 cdef inline Outcome edge_attach_locked(

@@ -15,7 +15,8 @@ from fastdag._batch cimport Batch, batch_publish, edges_in
 from fastdag._edges cimport Core, Rules
 from fastdag._order cimport END_GAP_BITS
 from fastdag._storage cimport (
-    Store, Vertex, list_labels, list_reserve_locked, list_words, stripe_of, vertex_at, vertex_lock, vertex_unlock,
+    Store, Vertex, list_labels, list_reserve_locked, list_words, stripe_of, vertex_at, vertex_lock,
+    vertex_settle_locked, vertex_unlock,
 )
 from fastdag._types cimport CYCLE, DONE, NO_MEMORY, Answer, Outcome
 
@@ -299,7 +300,7 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
             vertex_lock(s, u, True)
             memcpy(list_words(&vertex.ins) + vertex.ins.count, w.starts + w.next_in[u] - k, <size_t>k * sizeof(int32_t))
             vertex.ins.count += k
-            vertex.outs.tentative = False
+            vertex_settle_locked(s, u)
             vertex_unlock(s, u)
     for u in range(n):
         k = w.kept[u]
@@ -313,7 +314,7 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
                 memset(list_labels(&vertex.outs) + vertex.outs.count, 0, <size_t>k * sizeof(int32_t))
             vertex.outs.count += k
             stripe_of(s, u).edges.fetch_add(k, relaxed)
-            vertex.outs.tentative = False
+            vertex_settle_locked(s, u)
             vertex_unlock(s, u)
 
 

@@ -20,7 +20,9 @@ from fastdag._locks cimport OrderLock, mutex_take, order_lock_shared, order_unlo
 from fastdag._log cimport (
     REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
 )
-from fastdag._storage cimport EdgeList, Store, alive, list_labels, list_words, vertex_at, vertex_lock, vertex_unlock
+from fastdag._storage cimport (
+    EdgeList, Store, alive, list_labels, list_words, vertex_at, vertex_lock, vertex_settle_locked, vertex_unlock,
+)
 from fastdag._types cimport (
     BUSY, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref, Segments,
     segment_of, segment_offset,
@@ -159,7 +161,7 @@ cdef inline Outcome status_set_locked(
     now = clock_ns()
     r.status.store(status, release)
     r.since.store(now, relaxed)
-    vertex_at(s, ref.id).outs.tentative = False
+    vertex_settle_locked(s, ref.id)
     if logging and logs(b, ref.id):
         log_write_locked(&b.log, REGISTERED if register else STATUS, ref.id, -1, old[0], status, now)
     if register:

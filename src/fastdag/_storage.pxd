@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acquire, atomic, mutex
+from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release
 from fastdag._locks cimport LockStats, mutex_take
 from fastdag._types cimport (
     Ref, Segments, segment_of, segment_offset, segments_free,
@@ -35,15 +35,15 @@ cdef struct EdgeList:        # all fields guarded by the vertex lock of its vert
     Words words
     int32_t count            # entries
     uint8_t size_class       # 0: in the record
-    uint8_t tentative        # of the out-list, for want of room beside it: the vertex was made for an edge that is not
-                             # there yet, and goes again when that is refused
 
 cdef struct Vertex:          # 64 bytes: one cache line
     atomic[uint64_t] rank    # place in the order, 0: none yet. Written under the order lock exclusively, or shared
                              # with the ends lock and the vertex lock while the vertex has no edges
     int32_t before, after    # neighbours in the order, -1 at its ends; order lock exclusive, or the ends lock
     atomic[uint64_t] born    # number of this life; 0: no vertex lives here. Set by whoever makes the vertex, cleared under
-                             # the exclusive order lock and the vertex lock
+                             # the exclusive order lock and the vertex lock. The highest bit marks a tentative vertex: made
+                             # for an edge that is not there yet, to be seen by no reader, and to go again when the edge is
+                             # refused. Cleared under the vertex lock
     EdgeList outs            # targets and label ids
     EdgeList ins             # sources, and label ids in a graph with statuses
     int32_t mark             # where a search has noted this vertex; order lock exclusive, never cleared (_search.pxd)
@@ -69,6 +69,7 @@ cdef struct Store:
     vector[Stripe] *stripes  # STRIPES of them
     atomic[int32_t] used     # ids below this have a record; grows under the lock of the names
     atomic[uint64_t] lives   # vertices ever made
+    atomic[int64_t] settled  # vertices that live and are not tentative
     atomic[uint64_t] recycled  # ids ever given back to be used again
     int in_words             # words of an entry of an in-list: 1, or 2 in a graph with statuses
     LockStats vertex_stats
@@ -83,8 +84,32 @@ cdef inline Stripe *stripe_of(Store *s, int32_t id) noexcept nogil:
     return &s.stripes[0][id & (STRIPES - 1)]
 
 
+cdef inline uint64_t tentative_bit() noexcept nogil:
+    return <uint64_t>1 << 63
+
+
+cdef inline uint64_t life_at(Store *s, int32_t id) noexcept nogil:
+    """The number of the life in a record, tentative or not; 0: none."""
+    return vertex_at(s, id).born.load(acquire) & ~tentative_bit()
+
+
+cdef inline uint64_t seen_at(Store *s, int32_t id) noexcept nogil:
+    """The number of the life in a record, as readers see it; 0: none, or a tentative one."""
+    cdef uint64_t born = vertex_at(s, id).born.load(acquire)
+    return 0 if born & tentative_bit() else born
+
+
 cdef inline bint alive(Store *s, Ref ref) noexcept nogil:
-    return vertex_at(s, ref.id).born.load(acquire) == ref.born
+    return life_at(s, ref.id) == ref.born
+
+
+cdef inline void vertex_settle_locked(Store *s, int32_t id) noexcept nogil:
+    """Let a vertex be seen, and stay, if it was tentative. Its lock held. O(1)."""
+    cdef Vertex *v = vertex_at(s, id)
+    cdef uint64_t born = v.born.load(relaxed)
+    if born & tentative_bit():
+        s.settled.fetch_add(1, relaxed)
+        v.born.store(born & ~tentative_bit(), release)
 
 
 cdef inline bint vertex_lock(Store *s, int32_t id, bint wait) noexcept nogil:

@@ -9,7 +9,8 @@ from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport order_unlink, rank_of
 from fastdag._readiness cimport Readiness
 from fastdag._storage cimport (
-    EdgeList, Store, Vertex, alive, block_give, list_words, stripe_of, vertex_at, vertex_lock, vertex_unlock,
+    EdgeList, Store, Vertex, alive, block_give, list_words, seen_at, stripe_of, tentative_bit, vertex_at, vertex_lock,
+    vertex_settle_locked, vertex_unlock,
 )
 from fastdag._types cimport BUSY, DONE, EXISTED, STALE, Outcome, Ref, segments_reserve
 
@@ -26,10 +27,9 @@ cdef inline void vertex_make(Core *c, int32_t id, Ref *ref) noexcept nogil:
     No core lock is held, so nothing may be written here that anyone else writes, or reads before `born` is set.
     """
     cdef Vertex *v = vertex_at(&c.store, id)
-    v.outs.tentative = True
     ref.id = id
     ref.born = c.store.lives.fetch_add(1, seq_cst) + 1
-    v.born.store(ref.born, release)
+    v.born.store(ref.born | tentative_bit(), release)
 
 
 cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
@@ -38,7 +38,21 @@ cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
     if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
     if alive(&c.store, ref):
-        vertex_at(&c.store, ref.id).outs.tentative = False
+        vertex_settle_locked(&c.store, ref.id)
+        outcome = DONE
+    vertex_unlock(&c.store, ref.id)
+    return outcome
+
+
+cdef inline Outcome vertex_look(Core *c, Ref ref, bint wait) noexcept nogil:
+    """Whether a vertex that was tentative a moment ago is seen now: DONE, STALE or BUSY. O(1).
+
+    Under its lock: an edge that is being written may have let its other end be seen already.
+    """
+    cdef Outcome outcome = STALE
+    if not vertex_lock(&c.store, ref.id, wait):
+        return BUSY
+    if seen_at(&c.store, ref.id) == ref.born:
         outcome = DONE
     vertex_unlock(&c.store, ref.id)
     return outcome
@@ -83,7 +97,7 @@ cdef inline Outcome vertex_remove(Core *c, Ref ref, bint only_tentative, bint wa
         return BUSY
     if not alive(s, ref):
         outcome = STALE
-    elif only_tentative and (not v.outs.tentative or not isolated(v)):
+    elif only_tentative and (seen_at(s, ref.id) or not isolated(v)):
         outcome = EXISTED
     elif not neighbours_lock(s, &v.outs, wait):
         outcome = BUSY
@@ -105,9 +119,10 @@ cdef inline Outcome vertex_remove(Core *c, Ref ref, bint only_tentative, bint wa
         stripe_of(s, ref.id).edges.fetch_sub(outs.count, relaxed)
         v.outs.count = v.ins.count = 0
         v.outs.size_class = v.ins.size_class = 0
-        v.outs.tentative = False
         if rank_of(s, ref.id) != 0:
             order_unlink(s, &c.order, ref.id)
+        if seen_at(s, ref.id):
+            s.settled.fetch_sub(1, relaxed)
         v.born.store(0, release)
         neighbours_unlock(s, &outs, outs.count)
         neighbours_unlock(s, &ins, ins.count)

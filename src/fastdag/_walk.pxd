@@ -17,7 +17,7 @@ from fastdag._locks cimport (
 )
 from fastdag._order cimport rank_of
 from fastdag._storage cimport (
-    EdgeList, Store, Vertex, alive, list_labels, list_words, vertex_at, vertex_lock, vertex_unlock,
+    EdgeList, Store, Vertex, alive, list_labels, list_words, seen_at, vertex_at, vertex_lock, vertex_unlock,
 )
 from fastdag._types cimport BUSY, DONE, MISSING, NO_MEMORY, OVER_BUDGET, STALE, Outcome, Ref
 
@@ -159,7 +159,7 @@ cdef inline Outcome snapshot_take(Core *c, Snapshot *t) noexcept nogil:
     if t.born != NULL and t.first != NULL and t.order != NULL:
         for id in range(n):
             vertex = vertex_at(s, id)
-            t.born[id] = vertex.born.load(acquire)
+            t.born[id] = seen_at(s, id)
             t.first[id] = edges
             if t.born[id]:
                 edges += vertex.outs.count
@@ -179,8 +179,9 @@ cdef inline Outcome snapshot_take(Core *c, Snapshot *t) noexcept nogil:
                 t.alive += 1
         id = c.order.head
         while id >= 0:
-            t.order[t.alive] = id
-            t.alive += 1
+            if t.born[id]:  # a tentative vertex may have its place already
+                t.order[t.alive] = id
+                t.alive += 1
             id = vertex_at(s, id).after
     order_unlock_exclusive(&c.lock)
     if outcome != DONE:
