@@ -26,7 +26,7 @@ lint: $(VENV)/.built  ## ruff
 
 types: $(VENV)/.built  ## mypy --strict, and the core's stub against the core
 	$(BIN)/mypy
-	$(BIN)/mypy benchmarks profiles tests/typing
+	$(BIN)/mypy conftest.py benchmarks profiles tests/typing
 	$(BIN)/python -m mypy.stubtest fastdag._core --mypy-config-file pyproject.toml
 
 pytest: $(VENV)/.built  ## the tests alone

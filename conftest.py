@@ -44,9 +44,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption(
         "--benchmark-budget",
         type=_positive,
-        default=1.0,
+        default=2.0,
         metavar="SECONDS",
-        help="what a peer gets for one benchmark; where that is not enough, it gets a share of the input (default: 1)",
+        help="what a peer gets for one benchmark; where that is not enough, it gets a share of the input (default: 2)",
     )
     group.addoption(
         "--benchmark-report", type=_page, metavar="FILE.html", help="write the table of ratios and plots as one page"

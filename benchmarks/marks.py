@@ -1,6 +1,6 @@
 """Print how fast this tree is, beside its peers: ``python -m benchmarks.marks [--quick] [--only NAME ...]``.
 
-Single thread, public Python API, string vertices, a label on every edge, the garbage collector off while timed. Each
+Public Python API, string vertices, a label on every edge, the garbage collector off while timed. Each
 row is the median of some runs, taken in turn with the peer's. A vertex is made by its first edge, on both sides; the
 peer for graphs is rustworkx with ``check_cycle=True, multigraph=False`` and a dict from names to indices. Where the
 peer would take minutes, it gets the first part of the edges, as many as fit into a stated time: its cost an edge grows
@@ -8,59 +8,24 @@ from there, so that the ratio shown is too small, not too large. Ends with statu
 """
 
 import argparse
-import ctypes
-import gc
 import graphlib
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import threading
 from array import array
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from multiprocessing import get_context
 from time import perf_counter
 
-import rustworkx
-
 import fastdag
-from benchmarks import workloads
-from fastdag import CycleError, Graph, Manager, Status, TopologicalSorter
-
-LABELS = ("completed", "started", "success", "completion")
-CHUNK = 1_000  # edges between two looks at the clock
-
-Triple = tuple[str, str, str]
-Chunks = list[list[Triple]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    runs: int
-    budget: float  # seconds that a peer gets for one row's workload
-    bulk_edges: int
-    memory_edges: int
-
-
-FULL = Settings(runs=5, budget=30.0, bulk_edges=10_000_000, memory_edges=1_000_000)
-QUICK = Settings(runs=1, budget=2.0, bulk_edges=1_000_000, memory_edges=1_000_000)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `ours` and `theirs` are in `unit`."""
-
-    name: str
-    unit: str
-    ours: float
-    theirs: float | None
-    mark: str
-    met: bool | None  # None: nothing is asked
-    note: str = ""
+from benchmarks import memory, thread_marks, workloads
+from benchmarks.environment import commit, version_of
+from benchmarks.measure import chunks, feed, labelled
+from benchmarks.peers import EDGE_BY_EDGE, Triple
+from benchmarks.rows import FULL, QUICK, Measure, Row, Settings, timed
+from fastdag import Graph, Manager, Status, TopologicalSorter
 
 
 @dataclass(frozen=True)
@@ -76,82 +41,34 @@ class Timing:
         return self.seconds / self.edges * 1e6
 
 
-def _timed(action: Callable[[], object]) -> float:
-    gc.collect()
-    gc.disable()
-    try:
-        start = perf_counter()
-        action()
-        return perf_counter() - start
-    finally:
-        gc.enable()
-
-
-def _chunks(workload: workloads.Workload) -> Chunks:
-    triples = [(source, target, LABELS[i % len(LABELS)]) for i, (source, target) in enumerate(workload.edges)]
-    return [triples[i : i + CHUNK] for i in range(0, len(triples), CHUNK)]
-
-
-def _add_to_fastdag(chunks: Chunks) -> Timing:
-    graph: Graph[str] = Graph()
+def _add(implementation: str, pieces: Sequence[Sequence[Triple]], budget: float = float("inf")) -> Timing:
+    peer = EDGE_BY_EDGE[implementation]()
     done = refused = 0
 
-    def add() -> None:
-        nonlocal done, refused
-        add_edge = graph.add_edge
-        for chunk in chunks:
-            for source, target, label in chunk:
-                try:
-                    add_edge(source, target, label)
-                except CycleError:
-                    refused += 1
-            done += len(chunk)
-
-    return Timing(_timed(add), done, refused)
-
-
-def _add_to_rustworkx(chunks: Chunks, budget: float) -> Timing:
-    graph = rustworkx.PyDiGraph(check_cycle=True, multigraph=False)
-    index: dict[str, int] = {}
-    done = refused = 0
+    def add_edges(piece: Sequence[Triple]) -> None:
+        nonlocal refused
+        refused += peer.add_edges(piece)
 
     def add() -> None:
-        nonlocal done, refused
-        add_node, add_edge, would_cycle = graph.add_node, graph.add_edge, rustworkx.DAGWouldCycle
-        find = index.get
-        end = perf_counter() + budget
-        for chunk in chunks:
-            for source, target, label in chunk:
-                a = find(source)
-                if a is None:
-                    a = index[source] = add_node(source)
-                b = find(target)
-                if b is None:
-                    b = index[target] = add_node(target)
-                try:
-                    add_edge(a, b, label)
-                except would_cycle:
-                    refused += 1
-            done += len(chunk)
-            if perf_counter() > end:
-                return
+        nonlocal done
+        done = feed(pieces, add_edges, budget)
 
-    return Timing(_timed(add), done, refused)
+    return Timing(timed(add), done, refused)
 
 
 def _edge_by_edge(
     make: Callable[[], workloads.Workload], mark: str, met: Callable[[float, float], bool]
-) -> Callable[[Settings], Iterator[Row]]:
+) -> Measure:
     def measure(settings: Settings) -> Iterator[Row]:
         workload = make()
-        chunks = _chunks(workload)
+        pieces = list(chunks(labelled(workload)))
         ours: list[Timing] = []
         theirs: list[Timing] = []
         budget = settings.budget
         for _ in range(settings.runs):
-            ours.append(_add_to_fastdag(chunks))
+            ours.append(_add("fastdag", pieces))
             if budget > 0:
-                theirs.append(_add_to_rustworkx(chunks, budget))
+                theirs.append(_add("rustworkx", pieces, budget))
                 budget -= theirs[-1].seconds
         whole = [timing for timing in theirs if timing.edges == len(workload.edges)]
         notes = []
@@ -183,7 +100,7 @@ def _bulk(settings: Settings) -> Iterator[Row]:
         with counter:
             alone = counter.rate_during(0.2)
             start = counter.count
-            seconds = _timed(lambda graph=graph: graph.add_edges(sources, targets))  # type: ignore[misc]
+            seconds = timed(lambda graph=graph: graph.add_edges(sources, targets))  # type: ignore[misc]
             shares.append((counter.count - start) / seconds / alone)
         rates.append(m / seconds / 1e6)
         if graph.number_of_edges() < 0.99 * m:  # a pair may come twice, but few do
@@ -219,67 +136,15 @@ class _Counter:
         self._thread.join()
 
 
-def _resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
-def _bytes_per_edge(peer: bool, m: int) -> float:
-    """Growth of the resident set by a graph of `m` edges; to be called in a process of its own.
-
-    The input is two integer arrays and the list of names, made without garbage and alive to the end; what the
-    allocator holds free is given back before, so that the graph cannot grow into it unseen.
-    """
-    n = m // 5
-    names = [f"vertex-{i}" for i in range(n)]
-    sources, targets = workloads.buffers(n, m)
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    before = _resident()
-    if peer:
-        graph = rustworkx.PyDiGraph(check_cycle=True, multigraph=False)
-        index: dict[str, int] = {}
-        for k in range(m):
-            source, target = names[sources[k]], names[targets[k]]
-            a = index.get(source)
-            if a is None:
-                a = index[source] = graph.add_node(source)
-            b = index.get(target)
-            if b is None:
-                b = index[target] = graph.add_node(target)
-            graph.add_edge(a, b, LABELS[k % len(LABELS)])
-        edges = graph.num_edges()
-    else:
-        ours: Graph[str] = Graph()
-        for k in range(m):
-            ours.add_edge(names[sources[k]], names[targets[k]], LABELS[k % len(LABELS)])
-        edges = ours.number_of_edges()
-    gc.collect()
-    return (_resident() - before) / edges
-
-
 def _memory(settings: Settings) -> Iterator[Row]:
-    sizes = []
-    for peer in (False, True):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            sizes.append(process.submit(_bytes_per_edge, peer, settings.memory_edges).result())
-    ours, theirs = sizes
+    ours, theirs = (memory.bytes_per_edge(name, settings.memory_edges) for name in ("fastdag", "rustworkx"))
     note = f"{settings.memory_edges:,} edges, {settings.memory_edges // 5:,} vertices"
     yield Row("memory", "B/edge", ours, theirs, "under 36 (aim 28)", ours < 36, note)
 
 
-def _manager(workload: workloads.Workload) -> Manager:
-    manager = Manager()
-    for unit in workload.vertices:
-        manager.register(unit)
-    for unit, depends_on in workload.edges:
-        manager.add_dependency(unit, depends_on)
-    return manager
-
-
 def _fan_out(settings: Settings) -> Iterator[Row]:
     workload = workloads.fan_out()
-    manager = _manager(workload)
+    manager = workloads.manager(workload)
     rounds = 20
 
     def there_and_back() -> None:
@@ -287,7 +152,7 @@ def _fan_out(settings: Settings) -> Iterator[Row]:
             manager.update_status("hub", Status.COMPLETED)
             manager.update_status("hub", Status.PENDING)
 
-    taken = statistics.median(_timed(there_and_back) for _ in range(settings.runs))
+    taken = statistics.median(timed(there_and_back) for _ in range(settings.runs))
     ours = taken / (2 * rounds) / len(workload.edges) * 1e9
     yield Row("fan-out", "ns/dependent", ours, None, "under 20", ours < 20, f"{len(workload.edges):,} dependents")
 
@@ -296,14 +161,14 @@ def _fan_in(settings: Settings) -> Iterator[Row]:
     workload = workloads.fan_in()
     taken = []
     for _ in range(settings.runs):
-        manager = _manager(workload)
+        manager = workloads.manager(workload)
 
         def complete(manager: Manager = manager) -> None:
             update = manager.update_status
             for _, unit in workload.edges:
                 update(unit, Status.COMPLETED)
 
-        taken.append(_timed(complete))
+        taken.append(timed(complete))
         if not manager.is_ready("hub"):
             raise RuntimeError("fan-in: every dependency is completed and the unit is not ready")
     ours = statistics.median(taken) / len(workload.edges) * 1e6
@@ -330,7 +195,7 @@ def _sorter_times(
                 done(vertex)
                 drained += 1
 
-    times = _timed(add), _timed(sorter.prepare), _timed(drain)
+    times = timed(add), timed(sorter.prepare), timed(drain)
     vertices = {vertex for edge in workload.edges for vertex in edge}
     if drained != len(vertices):
         raise RuntimeError(f"drain: {drained:,} of {len(vertices):,} vertices came out of {type(sorter)}")
@@ -356,6 +221,18 @@ def _drain(settings: Settings) -> Iterator[Row]:
     yield row("drain", "µs/vertex", our_drain, their_drain, vertices, True)
 
 
+def _growth(settings: Settings) -> Iterator[Row]:
+    few, many = 1_000, settings.growth_edges
+    small, large = (list(chunks(labelled(workloads.random(edges // 5, edges)))) for edges in (few, many))
+    costs: dict[int, list[float]] = {few: [], many: []}
+    for _ in range(settings.runs):
+        costs[few].append(statistics.median(_add("fastdag", small).microseconds for _ in range(20)))
+        costs[many].append(_add("fastdag", large).microseconds)
+    at_few, at_many = (statistics.median(costs[edges]) for edges in (few, many))
+    note = f"random: {at_few:.3f} µs/edge at {few:,} edges, {at_many:.3f} at {many:,}"
+    yield Row("growth", "×", at_many / at_few, None, "under 6×", at_many < 6 * at_few, note)
+
+
 def _no_slower(ours: float, theirs: float) -> bool:
     return ours <= theirs
 
@@ -374,7 +251,7 @@ def _under_two(ours: float, _theirs: float) -> bool:
 
 NO_SLOWER, TWICE, FIFTY, UNDER_TWO = "no slower", "at least 2× faster", "50× faster, under 2 µs", "under 2 µs"
 
-ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+ROWS: dict[str, Measure] = {
     "append": _edge_by_edge(workloads.append, NO_SLOWER, _no_slower),
     "history": _edge_by_edge(workloads.history, NO_SLOWER, _no_slower),
     "packages": _edge_by_edge(workloads.packages, NO_SLOWER, _no_slower),
@@ -390,14 +267,9 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "fan-out": _fan_out,
     "fan-in": _fan_in,
     "drain": _drain,
+    "growth": _growth,
+    **thread_marks.ROWS,
 }
-
-
-def _commit() -> str:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return described or "unknown commit"
 
 
 def _print_row(row: Row) -> None:
@@ -416,7 +288,7 @@ def main() -> int:
     settings = QUICK if arguments.quick else FULL
 
     print(
-        f"fastdag {fastdag.__version__} ({_commit()}), rustworkx {metadata.version('rustworkx')}, "
+        f"fastdag {fastdag.__version__} ({commit()}), rustworkx {version_of('rustworkx')}, "
         f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, "
         f"{os.cpu_count()} cores, seed {workloads.SEED}, median of {settings.runs}"
     )

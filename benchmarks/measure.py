@@ -69,14 +69,15 @@ def measure(
     pieces = list(chunks(items))
     state: Any = None
     done = len(items)
-    limit = float("inf")
+    limit = float("inf") if budget is None else budget
     gc.collect()
     if budget is not None and benchmark.enabled:
         state = setup()
         start = perf_counter()
         whole = feed(pieces, lambda piece: step(state, piece), budget / 10) == len(items)
         rounds = min(rounds, max(1, int(budget / (perf_counter() - start)))) if whole else 1
-        limit = float("inf") if whole else budget
+        if whole:
+            limit = float("inf")
 
     def prepare() -> None:
         nonlocal state

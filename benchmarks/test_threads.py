@@ -72,7 +72,7 @@ def _locked_mutate(
 
 @pytest.mark.parametrize(
     ("workload", "count", "implementation"),
-    [(w, n, i) for w in ("mixed", "mutate") for n in threads.COUNTS for i in EDGE_BY_EDGE],
+    [(w, n, i) for w in threads.PLANS for n in threads.COUNTS for i in EDGE_BY_EDGE],
 )
 def test_threads(
     benchmark: Any, budget: Callable[[str], float | None], workload: str, count: int, implementation: str
@@ -82,7 +82,7 @@ def test_threads(
     graphs: list[Graph[str]] = []
     done: list[int] = []
     limit = budget(implementation)
-    planned: list[Any] = threads.mixed(count) if workload == "mixed" else threads.mutate(count)
+    planned: Any = threads.PLANS[workload](count)
     if limit is not None and workload == "mutate":
         planned = [_for_peer(implementation, steps) for steps in planned]
 
@@ -90,8 +90,7 @@ def test_threads(
         if limit is None:
             graph: Graph[str] = Graph()
             graphs.append(graph)
-            make: Any = threads.mixed_work if workload == "mixed" else threads.mutate_work
-            work[:] = [make(graph, part) for part in planned]
+            work[:] = [threads.WORKS[workload](graph, part) for part in planned]
             return
         peer: Any = EDGE_BY_EDGE[implementation]()
         lock = threading.Lock()

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -84,7 +84,7 @@ def mixed_work(graph: Graph[str], operations: Sequence[workloads.Operation]) -> 
     return work
 
 
-def mutate_work(graph: Graph[str], steps: Iterable[workloads.Step]) -> Work:
+def mutate_work(graph: Graph[str], steps: Sequence[workloads.Step]) -> Work:
     calls = [(getattr(graph, method), arguments) for method, arguments in steps]
 
     def work() -> int:
@@ -98,10 +98,9 @@ def mutate_work(graph: Graph[str], steps: Iterable[workloads.Step]) -> Work:
     return work
 
 
-def works(workload: str, threads: int, graph: Graph[str]) -> list[Work]:
-    if workload == "mixed":
-        return [mixed_work(graph, operations) for operations in mixed(threads)]
-    return [mutate_work(graph, steps) for steps in mutate(threads)]
+# of each workload: what every thread is to do, by their number; and that as something to run, on a graph
+PLANS: dict[str, Callable[[int], Sequence[Sequence[Any]]]] = {"mixed": mixed, "mutate": mutate}
+WORKS: dict[str, Callable[[Graph[str], Sequence[Any]], Work]] = {"mixed": mixed_work, "mutate": mutate_work}
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,11 @@ class Scaling:
 
 
 def scaling(workload: str, threads: int) -> Scaling:
+    plan = PLANS[workload](threads)
     rates, waits = [], []
     for _ in range(ROUNDS):
         graph: Graph[str] = Graph()
-        work = works(workload, threads, graph)
+        work = [WORKS[workload](graph, part) for part in plan]
         start = perf_counter()
         done = run(work)
         seconds = perf_counter() - start
@@ -160,7 +160,7 @@ def without_interpreter_lock(candidates: Sequence[str] = FREE_THREADED) -> tuple
 
 
 def main() -> int:
-    rows = [vars(scaling(workload, threads)) for workload in ("mixed", "mutate") for threads in COUNTS]
+    rows = [vars(scaling(workload, threads)) for workload in PLANS for threads in COUNTS]
     json.dump({"python": sys.version.split()[0], "interpreter_lock": interpreter_lock(), "scaling": rows}, sys.stdout)
     print()
     return 0

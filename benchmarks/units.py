@@ -1,20 +1,24 @@
 """Numbers as a person reads them: three digits that matter, and a unit."""
 
+import math
+
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _COUNTS = ((1_000_000_000, " G"), (1_000_000, " M"), (1_000, " k"))
 
 
 def digits(value: float) -> str:
-    """Three digits that matter, without an exponent.
+    """Three digits that matter, two of them where it is below a thousandth; without an exponent.
 
     Examples
     --------
-    >>> digits(0.01234), digits(1.5), digits(12.34), digits(1234.5)
-    ('0.0123', '1.50', '12.3', '1,234')
+    >>> digits(0.0000123), digits(0.01234), digits(1.5), digits(12.34), digits(1234.5)
+    ('0.000012', '0.0123', '1.50', '12.3', '1,234')
     """
     size = abs(value)
     if size >= 100 or size == 0:
         return f"{value:,.0f}"
+    if size < 0.001:
+        return f"{value:.{1 - math.floor(math.log10(size))}f}"
     return f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4}f}"
 
 
