@@ -276,7 +276,7 @@ def _print_row(row: Row) -> None:
     theirs = "" if row.theirs is None else f"{row.theirs:.3f}"
     ratio = "" if row.theirs is None else f"{row.theirs / row.ours:.1f}×"
     verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-    line = f"{row.name:<18} {row.ours:>8.3f} {theirs:>9} {row.unit:<12} {ratio:>7}  {row.mark:<23} {verdict:<6}"
+    line = f"{row.name:<29} {row.ours:>8.3f} {theirs:>9} {row.unit:<12} {ratio:>7}  {row.mark:<23} {verdict:<6}"
     print(f"{line} {row.note}".rstrip(), flush=True)
 
 
@@ -292,7 +292,7 @@ def main() -> int:
         f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, "
         f"{os.cpu_count()} cores, seed {workloads.SEED}, median of {settings.runs}"
     )
-    print(f"{'workload':<18} {'fastdag':>8} {'peer':>9} {'':<12} {'ratio':>7}  {'mark':<23}")
+    print(f"{'workload':<29} {'fastdag':>8} {'peer':>9} {'':<12} {'ratio':>7}  {'mark':<23}")
     missed = []
     for name in arguments.only or ROWS:
         for row in ROWS[name](settings):
