@@ -273,6 +273,44 @@ def test_after_cancel_returned_no_call_begins(manager, many_switches):
         assert quiet(manager)
 
 
+@pytest.mark.parametrize("n", range(20))
+def test_a_name_that_subscribes_while_the_last_subscription_leaves(manager, n):
+    """Whenever the hash of the name is asked for: the n-th time."""
+
+    class Meddler(str):
+        __slots__ = ("meddle",)
+
+        def __hash__(self):
+            getattr(self, "meddle", lambda: None)()
+            return str.__hash__(self)
+
+        __eq__ = str.__eq__
+
+    manager.register_all(["A", "B"])
+    name = Meddler("A")
+    leaving = manager.subscribe(print, unit=name)
+    heard, subscriptions = [], []
+
+    def meddle():
+        name.meddle = lambda: hashed.append(True)
+        hashed.append(True)
+        if len(hashed) == n:
+            subscriptions.append(manager.subscribe(heard.append, unit="A"))
+        name.meddle = meddle
+
+    hashed = []
+    name.meddle = meddle
+    leaving.cancel()
+    with manager.subscribe(heard.append, unit=name) as last:
+        manager.update_status("A", "other")
+    assert [event.new for event in heard] == ["other"] * (1 + len(subscriptions))
+    for subscription in subscriptions:
+        subscription.cancel()
+    assert not last.active
+    assert manager._delivery._routes == {}
+    assert quiet(manager)
+
+
 def test_the_last_to_leave_and_the_first_to_come(manager, many_switches):
     """Logging is switched off by the last and on by the next: whoever has subscribed hears, whatever the others do."""
 

@@ -358,10 +358,10 @@ def test_the_last_waiter_of_a_unit_leaves_while_another_one_comes(manager, momen
         def __getattr__(self, name):
             return getattr(dispatch, name)
 
-        def enter(self, unit, waiter):
+        def enter(self, waiter):
             if moment == "before":
                 leaving.cancel()
-            answer = dispatch.enter(unit, waiter)
+            answer = dispatch.enter(waiter)
             leaving.cancel()
             return answer
 
@@ -370,6 +370,39 @@ def test_the_last_waiter_of_a_unit_leaves_while_another_one_comes(manager, momen
     assert leaving.cancelled()
     manager.update_statuses(["B", "C"], Status.COMPLETED)
     assert future.done()
+    assert forgotten(manager)
+
+
+class Meddler(str):
+    """A name whose hash runs code of its own."""
+
+    __slots__ = ("meddle",)
+
+    def __hash__(self):
+        getattr(self, "meddle", lambda: None)()
+        return str.__hash__(self)
+
+    __eq__ = str.__eq__
+
+
+@pytest.mark.parametrize("n", range(20))
+def test_a_name_that_registers_a_waiter_while_the_last_one_leaves(manager, n):
+    """Whenever the hash of the name is asked for: the n-th time."""
+    name = Meddler("A")
+    leaving = manager.when_ready(name)
+    hashed, futures = [], []
+
+    def meddle():
+        hashed.append(True)
+        if len(hashed) == n:
+            futures.append(manager.when_ready("A"))
+
+    name.meddle = meddle
+    leaving.cancel()
+    futures.append(manager.when_ready(name))
+    manager.update_statuses(["B", "C"], Status.COMPLETED)
+    assert leaving.cancelled()
+    assert [future.result(0) for future in futures] == ["A"] * len(futures)
     assert forgotten(manager)
 
 

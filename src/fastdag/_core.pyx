@@ -1779,15 +1779,14 @@ cdef class StatusGraph(Graph):
             sequence = log_switch(&self.c.board.log, on)
         return sequence
 
-    def watch(self, vertex):
-        """From this moment on log what happens to this vertex itself; (status, state, last sequence) of that moment.
+    def watch(self, int32_t index):
+        """From this moment on log what happens to a vertex itself; (status, state, last sequence) of that moment.
 
-        A vertex that is not there is made, not registered.
+        The index is one that `add_vertex` gave: its vertex stays.
         """
-        cdef Ref ref
+        cdef Ref ref = self._permanent(index)
         cdef int32_t status, state
         cdef uint64_t sequence
-        self._keep(vertex, &ref)
         with nogil:
             # Counted first: from here on every change sees that something is watched.
             log_watch_more(&self.c.board.log)
@@ -1795,15 +1794,23 @@ cdef class StatusGraph(Graph):
                 log_watch_less(&self.c.board.log)
         return status, state, sequence
 
-    def unwatch(self, vertex):
-        """No longer log what happens to this vertex."""
-        cdef Ref ref
+    def unwatch(self, int32_t index):
+        """No longer log what happens to a vertex."""
+        cdef Ref ref = self._permanent(index)
         cdef int32_t status, state
         cdef uint64_t sequence
-        if self._find(vertex, &ref):
-            with nogil:
-                if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state, &sequence) == DONE:
-                    log_watch_less(&self.c.board.log)
+        with nogil:
+            if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state, &sequence) == DONE:
+                log_watch_less(&self.c.board.log)
+
+    cdef Ref _permanent(self, int32_t index) except *:
+        """The vertex that lives at an index, for good."""
+        cdef Ref ref
+        if index < 0 or not self._lives(index):
+            raise IndexError(f"no vertex has the index {index}; use one that add_vertex() gave")
+        ref.id = index
+        ref.born = vertex_at(&self.c.store, index).born.load(acquire)
+        return ref
 
     def has_events(self):
         """Whether the log holds anything. O(1)."""
@@ -1859,11 +1866,12 @@ cdef class Dispatch:
     ----------
     core : StatusGraph
     sort_out : callable
-        Decides for a list of events, as `take_events` gives them, who has waited long enough. Must bear the same events again.
+        Decides for a list of events (kind, index, new, sequence), not those of dependencies, who has waited long enough.
+        Must bear the same events again.
     tell : callable
         Tells a waiter that was decided: gets what `decide` was given. Must bear being called again after it raised.
     follow : callable
-        Routes a dependency that was added, (unit, depends_on). Must bear the same one again.
+        Routes a dependency that was added, (index, index of what it depends on). Must bear the same one again.
     report : callable
         Takes (error, event, callback) when a callback raised an `Exception`.
     make : type
@@ -1874,10 +1882,13 @@ cdef class Dispatch:
     Attributes
     ----------
     waiting : dict
-        vertex -> dict whose keys wait for it. Such a vertex is watched. To be changed under a lock of the caller's, which is
-        held around `enter`, `leave` and `decide` too.
+        index -> dict whose keys wait for that vertex. Such a vertex is watched. To be changed under a lock of the caller's,
+        which is held around `enter`, `leave` and `decide` too.
     routes : dict
-        vertex, or None for all -> dict whose keys are the subscriptions that hear its events.
+        index, or -1 for all -> dict whose keys are the subscriptions that hear the events of that vertex.
+
+    Both go by index, not by name: a name may have a hash and a comparison of its own, and these may do anything with the
+    manager, in the middle of a step that must not be torn apart.
     """
 
     cdef StatusGraph core
@@ -1912,35 +1923,41 @@ cdef class Dispatch:
 
     # --- waiters ---
 
-    def enter(self, vertex, waiter):
-        """Enter a waiter and watch the vertex; sets `waiter.after`, gives (status, state), all of the same moment."""
-        cdef dict there = self.waiting.setdefault(vertex, {})
-        there[waiter] = None
+    def enter(self, waiter):
+        """Enter a waiter at `waiter.index` and watch that vertex; sets `waiter.after`, gives (status, state), all of the same
+        moment."""
+        cdef object index = waiter.index
+        cdef dict there = self.waiting.setdefault(index, {})
         try:
-            status, state, sequence = self.core.watch(vertex)
+            there[waiter] = None
+            status, state, sequence = self.core.watch(index)
             waiter.after = sequence
         except BaseException:
-            self.leave(vertex, waiter)
+            self.leave(waiter)
             raise
         return status, state
 
-    def leave(self, vertex, waiter):
+    def leave(self, waiter):
         """Take a waiter out, and with the last one stop watching; False when it was out already."""
-        cdef dict there = dict_value(self.waiting, vertex)
-        if there is None or waiter not in there:
+        cdef object index = waiter.index
+        cdef dict there = dict_value(self.waiting, index)
+        cdef bint entered
+        if there is None:
             return False
-        del there[waiter]
+        entered = waiter in there
+        if entered:
+            del there[waiter]
         if not there:
-            del self.waiting[vertex]
-            self.core.unwatch(vertex)
-        return True
+            del self.waiting[index]
+            self.core.unwatch(index)
+        return entered
 
-    def decide(self, vertex, waiter, decision):
+    def decide(self, waiter, decision):
         """Take a waiter out and have it told; nothing when it was out already."""
-        cdef dict there = dict_value(self.waiting, vertex)
+        cdef dict there = dict_value(self.waiting, waiter.index)
         if there is not None and waiter in there:
             self.decided.append(decision)
-            self.leave(vertex, waiter)
+            self.leave(waiter)
 
     def resolve(self):
         """Tell everybody who was decided and not yet told."""
@@ -1998,8 +2015,13 @@ cdef class Dispatch:
             n = self._look(WAITERS, entries, AT_ONCE, &upto)
             if n == 0:
                 return 0
+            events = []
             if self.waiting:
-                self.sort_out([self.core._raw(&entries[i]) for i in range(n)])
+                for i in range(n):
+                    if entries[i].kind != DEPENDENCY and entries[i].id in self.waiting:
+                        events.append((entries[i].kind, entries[i].id, entries[i].new, entries[i].sequence))
+            if events:
+                self.sort_out(events)
             self._move(WAITERS, upto)
 
     cdef int _call(self) except -1:
@@ -2035,9 +2057,9 @@ cdef class Dispatch:
         cdef object event = None
         if entry.cause >= 0 and entry.cause != entry.id:
             cause = list_item(self.core.names, entry.cause)
-        if entry.kind == DEPENDENCY and unit in self.routes:
-            self.follow(unit, cause)
-        for route in (None, unit):
+        if entry.kind == DEPENDENCY and entry.id in self.routes:
+            self.follow(entry.id, entry.cause)
+        for route in (-1, entry.id):
             there = dict_value(self.routes, route)
             if there is not None:
                 for subscription in PyDict_Keys(there):

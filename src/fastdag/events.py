@@ -10,8 +10,6 @@ WAITING, READY, BLOCKED = range(3)
 KINDS: Final = ("registered", "status", "state", "dependency")  # by the core's number for them
 REGISTERED, STATUS, STATE, DEPENDENCY = range(4)
 
-RawEvent = tuple[int, str, str | None, int, int, int, int]  # kind, unit, cause, old, new, sequence, time in ns
-
 
 class Event(NamedTuple):
     """Something that happened to a unit.

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fastdag")
 
+ALL = -1  # where the routing table has those who hear the events of all units
+
 Callback = Callable[[Event], object]
 OnError = Callable[[Exception, Event, Callback], object]
 
@@ -63,16 +65,19 @@ class Subscription:
         The kinds of event that it hears.
     """
 
-    __slots__ = ("__weakref__", "_delivery", "_routes", "active", "after", "callback", "kinds", "unit")
+    __slots__ = ("__weakref__", "_delivery", "_index", "_routes", "active", "after", "callback", "kinds", "unit")
 
-    def __init__(self, delivery: Delivery, callback: Callback, unit: str | None, kinds: frozenset[str]) -> None:
+    def __init__(
+        self, delivery: Delivery, callback: Callback, unit: str | None, index: int, kinds: frozenset[str]
+    ) -> None:
         self.callback = callback
         self.unit = unit
+        self._index = index  # of the unit in the core, or ALL
         self.kinds = kinds
         self.active = True  # False once cancelled
         self._delivery = delivery
         self.after: float = float("inf")  # hears events with a later sequence than this
-        self._routes: list[str | None] = []  # where the routing table has it; guarded by the delivery's table lock
+        self._routes: list[int] = []  # where the routing table has it; guarded by the delivery's table lock
 
     def cancel(self) -> None:
         """Hear nothing more; again is no error.
@@ -115,8 +120,8 @@ class Delivery:
             statuses=names,
         )
         self.waiters.dispatch = self._dispatch
-        # Subscriptions by the unit whose events they hear, `None` for all. Changed under `_table`; read by copying.
-        self._routes: dict[str | None, dict[Subscription, None]] = self._dispatch.routes
+        # Subscriptions by the index of the unit whose events they hear. Changed under `_table`; read by copying.
+        self._routes: dict[int, dict[Subscription, None]] = self._dispatch.routes
         self.deliver = self._dispatch.deliver
 
     def subscribe(self, callback: Callback, unit: str | None, kinds: Iterable[str] | None) -> Subscription:
@@ -126,17 +131,18 @@ class Delivery:
             raise ValueError(f"no events are of the kind {min(unknown, key=repr)!r}; choose from {', '.join(KINDS)}")
         if not callable(callback):
             raise TypeError(f"a subscriber must be callable with one event, not {callback!r}")
-        subscription = Subscription(self, callback, unit, wanted)
+        index = ALL if unit is None else self._core.add_vertex(unit)
+        subscription = Subscription(self, callback, unit, index, wanted)
         with self._table:
             # Entered before logging is switched on, so that no cancel switches it off again. Dependencies are read
             # after that: one added later is logged, and routed when its event comes by.
             self._subscriptions.add(subscription)
             try:
-                self._route(subscription, unit)
+                self._route(subscription, index)
                 subscription.after = self._core.log_all(True)
                 if unit is not None:
                     for depends_on, *_ in self._core.dependencies(unit):
-                        self._route(subscription, depends_on)
+                        self._route(subscription, self._core.index(depends_on))
             except BaseException:
                 self.cancel(subscription)
                 raise
@@ -149,30 +155,30 @@ class Delivery:
             if subscription not in self._subscriptions:
                 return
             self._subscriptions.discard(subscription)
-            for unit in subscription._routes:
-                there = self._routes.get(unit, {})
+            for index in subscription._routes:
+                there = self._routes.get(index, {})
                 there.pop(subscription, None)
-                if not there and self._routes.get(unit) is there:
-                    self._routes.pop(unit, None)
+                if not there and self._routes.get(index) is there:
+                    self._routes.pop(index, None)
             if not self._subscriptions:
                 self._core.log_all(False)
 
-    def _route(self, subscription: Subscription, unit: str | None) -> None:
+    def _route(self, subscription: Subscription, index: int) -> None:
         """Let the subscription hear the events of a unit from now on; under `_table`."""
-        if subscription in self._routes.get(unit, ()):
+        if subscription in self._routes.get(index, ()):
             return
-        subscription._routes.append(unit)
+        subscription._routes.append(index)
         there: dict[Subscription, None] | None = None
-        while there is None or self._routes.get(unit) is not there:
+        while there is None or self._routes.get(index) is not there:
             # Again where a finalizer cancelled the only other subscription meanwhile, and took the route away.
-            there = self._routes.setdefault(unit, {})
+            there = self._routes.setdefault(index, {})
             there[subscription] = None
 
-    def _follow(self, unit: str, depends_on: str | None) -> None:
+    def _follow(self, index: int, depends_on: int) -> None:
         """Route the events of a new dependency to those who follow its unit."""
         with self._table:
-            for subscription in list(self._routes.get(unit, ())):
-                if subscription.unit == unit:
+            for subscription in list(self._routes.get(index, ())):
+                if subscription._index == index:
                     self._route(subscription, depends_on)
 
     def _report(self, error: Exception, event: Event, callback: Callback) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from fastdag._core import call_each
 from fastdag.errors import DependencyFailedError
-from fastdag.events import BLOCKED, READY, REGISTERED, STATE, STATUS, RawEvent
+from fastdag.events import BLOCKED, READY, STATE
 
 if TYPE_CHECKING:
     from threading import RLock
@@ -41,6 +41,7 @@ class Waiter(Future[str]):
     def __init__(self, registry: Waiters, unit: str, wanted: str | None) -> None:
         super().__init__()
         self.unit = unit
+        self.index = -1  # of the unit in the core, once the waiter is entered
         self.wanted = wanted
         self.after: float = float("inf")  # events up to this sequence number are older than the waiter
         self._registry = registry  # `_waiters` is taken: the base class has one
@@ -103,9 +104,10 @@ class Waiters:
         if state == READY if wanted is None else self._names[status] == wanted:
             waiter.set_result(unit)  # a shortcut: what follows would come to the same
             return waiter
+        waiter.index = self._core.add_vertex(unit)  # without the lock: a name's hash and comparison may do anything
         with self._lock:
             try:
-                status, state = self.dispatch.enter(unit, waiter)
+                status, state = self.dispatch.enter(waiter)
                 self._consider(waiter, state if wanted is None else None, status)
             except BaseException:
                 self.forget(waiter)
@@ -116,17 +118,16 @@ class Waiters:
     def forget(self, waiter: Waiter) -> bool:
         """Take the waiter out; `False` when it was out already. With the last one the unit is no longer watched."""
         with self._lock:
-            return self.dispatch.leave(waiter.unit, waiter)
+            return self.dispatch.leave(waiter)
 
-    def sort_out(self, events: list[RawEvent]) -> None:
-        """Decide which waiters these events concern."""
+    def sort_out(self, events: list[tuple[int, int, int, int]]) -> None:
+        """Decide which waiters these events, (kind, index of the unit, new, sequence), concern."""
         waiting = self.dispatch.waiting
-        for kind, unit, _, _, new, sequence, _ in events:
-            if unit in waiting and kind in (REGISTERED, STATUS, STATE):
-                with self._lock:
-                    for waiter in list(waiting.get(unit, ())):
-                        if sequence > waiter.after:
-                            self._consider(waiter, *((new, None) if kind == STATE else (None, new)))
+        for kind, index, new, sequence in events:
+            with self._lock:
+                for waiter in list(waiting.get(index, ())):
+                    if sequence > waiter.after:
+                        self._consider(waiter, *((new, None) if kind == STATE else (None, new)))
 
     def _consider(self, waiter: Waiter, state: int | None, status: int | None) -> None:
         """Decide a waiter if this state or status is what it waits for; under the lock."""
@@ -140,7 +141,7 @@ class Waiters:
             self._decide(waiter, DependencyFailedError(waiter.unit, failed))
 
     def _decide(self, waiter: Waiter, error: DependencyFailedError | None) -> None:
-        self.dispatch.decide(waiter.unit, waiter, (waiter, error))
+        self.dispatch.decide(waiter, (waiter, error))
 
     def _failed(self, unit: str) -> list[tuple[str, str]]:
         return [
