@@ -130,6 +130,32 @@ def test_an_interrupt_at_any_instruction():
     pytest.fail(f"the delivery takes more than {MOST} instructions")
 
 
+def test_an_interrupted_cancel_is_finished_by_the_next():
+    for n in range(1, MOST):
+        manager = Manager()
+        manager.register_all(["app", "db"])
+        manager.add_dependency("app", "db")
+        heard = []
+        subscription = manager.subscribe(heard.append, unit="app")
+        before = sys.gettrace()
+        sys.settrace(InterruptAt(n))
+        try:
+            subscription.cancel()
+        except Interrupt:
+            sys.settrace(before)
+            subscription.cancel()
+        else:
+            sys.settrace(before)
+            assert n > 50  # else nothing was traced
+            return
+        assert not subscription.active
+        assert manager._delivery._routes == {}
+        assert manager._delivery._subscriptions == set()
+        manager._core.set_status("db", 1)  # the manager itself would deliver, and so hide, what is logged
+        assert not manager._core.has_events()
+    pytest.fail(f"cancelling takes more than {MOST} instructions")
+
+
 def test_signals_at_any_time():
     """Real signals, whose handler raises, at random moments of real time."""
     armed = []

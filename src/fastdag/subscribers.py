@@ -152,14 +152,13 @@ class Delivery:
         """See `Subscription.cancel`."""
         with self._table:
             subscription.active = False
-            if subscription not in self._subscriptions:
-                return
-            self._subscriptions.discard(subscription)
-            for index in subscription._routes:
+            # Every step may be done again: what an interruption leaves undone, the next call does.
+            for index in list(subscription._routes):
                 there = self._routes.get(index, {})
                 there.pop(subscription, None)
                 if not there and self._routes.get(index) is there:
                     self._routes.pop(index, None)
+            self._subscriptions.discard(subscription)
             if not self._subscriptions:
                 self._core.log_all(False)
 
@@ -180,6 +179,8 @@ class Delivery:
             for subscription in list(self._routes.get(index, ())):
                 if subscription._index == index:
                     self._route(subscription, depends_on)
+                    if not subscription.active:  # a finalizer has cancelled it meanwhile
+                        self.cancel(subscription)
 
     def _report(self, error: Exception, event: Event, callback: Callback) -> None:
         _log.error("subscriber %r failed on %r", callback, event, exc_info=error)
