@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,11 +21,11 @@ pytest.importorskip("pytest_benchmark", reason="the extra [bench] is not install
 pytest.importorskip("rustworkx", reason="the extra [bench] is not installed")
 pytest.importorskip("igraph", reason="the extra [bench] is not installed")
 
-from benchmarks import compare, plots, ratios, report, threads, units, workloads
+from benchmarks import compare, marks, memory, plots, ratios, report, threads, units, workloads
 from benchmarks.extras import Extras
-from benchmarks.measure import LONGEST_CHUNK, chunks, feed
+from benchmarks.measure import LONGEST_CHUNK, chunks, feed, measure
 from benchmarks.operations import OPERATIONS
-from benchmarks.peers import EDGE_BY_EDGE, IMPLEMENTATIONS
+from benchmarks.peers import EDGE_BY_EDGE, IMPLEMENTATIONS, Igraph
 
 ROOT = Path(__file__).parents[1]
 
@@ -133,6 +134,52 @@ def test_a_budget_ends_with_the_piece_that_used_it_up():
     assert seen == [1]
 
 
+class FakeBenchmark:
+    """Stands for the fixture of pytest-benchmark, without its clock."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, object] = {}
+        self.rounds = 0
+
+    def pedantic(self, target: Callable[[], None], setup: Callable[[], None], rounds: int) -> None:
+        self.rounds = rounds
+        for _ in range(rounds):
+            setup()
+            target()
+
+
+@pytest.mark.parametrize(
+    ("budget", "rounds", "done"),
+    [(None, 4, 100), (1e9, 4, 100), (-1.0, 1, 1)],
+    ids=["ours", "all fits", "nothing fits"],
+)
+def test_a_peer_gets_the_share_that_fits_its_budget(budget: float | None, rounds: int, done: int):
+    fake = FakeBenchmark()
+    worked_on = measure(fake, range(100), list.extend, list, rounds=4, budget=budget, unit="edge")
+    assert fake.rounds == rounds
+    assert worked_on == list(range(done))  # one round's work: each begins with a new state
+    assert fake.extra_info == {"done": done, "of": 100, "unit": "edge"}
+
+
+def test_memory_is_measured_per_edge():
+    sizes = {name: memory.bytes_per_edge(name, 100_000) for name in ("fastdag", "networkx")}
+    assert 10 < sizes["fastdag"] < sizes["networkx"] < 2_000
+
+
+def test_marks_are_printed_met_or_missed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", ["marks", "--quick", "--only", "mixed", "tail", "update_status"])
+    status = marks.main()
+    head, _, *shown = capsys.readouterr().out.splitlines()
+    assert f"seed {workloads.SEED}" in head
+    shown = [line for line in shown if not line.startswith("missed:")]
+    assert len(shown) == 5
+    verdicts = [re.search(r" (met|MISSED) ", line) for line in shown]
+    assert all(verdicts)
+    assert status == any(verdict and verdict[1] == "MISSED" for verdict in verdicts)
+
+
 @pytest.mark.parametrize("implementation", EDGE_BY_EDGE)
 def test_every_implementation_refuses_the_same_edges(implementation: str):
     edges = [("a", "b", "x"), ("b", "c", "x"), ("c", "a", "x"), ("a", "b", "y"), ("b", "a", "x"), ("a", "c", "x")]
@@ -146,6 +193,8 @@ def test_every_implementation_loads_in_bulk_and_refuses_a_cycle(implementation: 
     peer = IMPLEMENTATIONS[implementation]()
     peer.load([("a", "b", "x"), ("b", "c", "x")])
     assert peer.number_of_edges() == 2
+    if not isinstance(peer, Igraph):
+        assert peer.add_edges([("c", "a", "x")]) == 1  # and goes on refusing
     with pytest.raises(ValueError, match="cycle"):
         IMPLEMENTATIONS[implementation]().load([("a", "b", "x"), ("b", "a", "x")])
 
