@@ -78,9 +78,29 @@ cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
 
 cdef enum:
-    BUDGET = 256             # so many vertices a walk visits with the interpreter held
+    BUDGET = 1024            # so many vertices a walk visits with the interpreter held: some 30 µs, less than letting go costs
+    SMALL = 16384            # so many vertices and edges together are looked through with the interpreter held
 
 cdef Rules PLAIN = Rules(True, False)
+
+
+cdef inline int64_t index_in(const Py_buffer *view, bint wide, bint signed, int64_t i) noexcept nogil:
+    if wide:
+        return (<int64_t *>view.buf)[i]
+    if signed:
+        return (<int32_t *>view.buf)[i]
+    return (<unsigned int *>view.buf)[i]
+
+
+cdef inline int64_t indices_copy(const Py_buffer *view, bint wide, bint signed, int32_t *ids) noexcept nogil:
+    """Copy a buffer of integers, up to the first that is no index; how many."""
+    cdef int64_t i, x
+    for i in range(view.shape[0]):
+        x = index_in(view, wide, signed, i)
+        if x < 0 or x > MOST_VERTICES:
+            return i
+        ids[i] = <int32_t>x
+    return view.shape[0]
 
 
 @cython.no_gc_clear  # what a finalizer calls must find the names
@@ -781,8 +801,16 @@ cdef class Graph:
 
     # --- bulk ----------------------------------------------------------------------------------------------------
 
+    cdef int64_t _size(self) noexcept:
+        return self.c.store.used.load(acquire) + edges_in(&self.c.store)
+
     cdef Outcome _bulk(self, Batch *b, Rules rules, Answer *answer) noexcept:
         cdef Outcome outcome
+        # In a graph without statuses a vertex lock is held for one look at a list: waiting for that needs no letting go.
+        if not self.c.board.on and self._size() + 64 * b.count <= SMALL and order_lock_exclusive(&self.c.lock, False):
+            outcome = bulk_add(&self.c, b, rules, answer)
+            order_unlock_exclusive(&self.c.lock)
+            return outcome
         with nogil:
             order_lock_exclusive(&self.c.lock, True)
             outcome = bulk_add(&self.c, b, rules, answer)
@@ -894,7 +922,7 @@ cdef class Graph:
         cdef int64_t i, x = 0
         cdef int32_t *ids
         cdef bytes format
-        cdef bint wide, signed, bad = False
+        cdef bint wide, signed
         try:
             PyObject_GetBuffer(buffer, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_ND)
         except (TypeError, ValueError, BufferError) as error:
@@ -914,19 +942,13 @@ cdef class Graph:
             ids = <int32_t *>malloc((<size_t>count[0] + 1) * sizeof(int32_t))
             if ids == NULL:
                 raise MemoryError
-            with nogil:
-                for i in range(count[0]):
-                    if wide:
-                        x = (<int64_t *>view.buf)[i]
-                    elif signed:
-                        x = (<int32_t *>view.buf)[i]
-                    else:
-                        x = (<unsigned int *>view.buf)[i]
-                    if x < 0 or x > MOST_VERTICES:
-                        bad = True
-                        break
-                    ids[i] = <int32_t>x
-            if bad:
+            if count[0] <= SMALL:
+                i = indices_copy(&view, wide, signed, ids)
+            else:
+                with nogil:
+                    i = indices_copy(&view, wide, signed, ids)
+            if i < count[0]:
+                x = index_in(&view, wide, signed, i)
                 free(ids)
                 raise self._bad_index(what, i, x if signed or x >= 0 else 2**64 + x)
             return ids
@@ -1140,9 +1162,12 @@ cdef class Graph:
     # --- the whole graph, from one moment ----------------------------------------------------------------------------
 
     cdef int _snapshot(self, Snapshot *t) except -1:
-        cdef Outcome outcome
-        with nogil:
-            outcome = snapshot_take(&self.c, t)
+        cdef Outcome outcome = BUSY
+        if self._size() <= SMALL:
+            outcome = snapshot_take(&self.c, t, False)
+        if outcome == BUSY:
+            with nogil:
+                outcome = snapshot_take(&self.c, t, True)
         if outcome != DONE:
             raise MemoryError
         return 0

@@ -142,7 +142,7 @@ cdef inline void snapshot_free(Snapshot *t) noexcept nogil:
     free(t.order)
 
 
-cdef inline Outcome snapshot_take(Core *c, Snapshot *t) noexcept nogil:
+cdef inline Outcome snapshot_take(Core *c, Snapshot *t, bint wait) noexcept nogil:
     """Copy the whole graph in one moment: takes the order lock exclusively. O(n + m)."""
     cdef Store *s = &c.store
     cdef int32_t id, n
@@ -150,7 +150,8 @@ cdef inline Outcome snapshot_take(Core *c, Snapshot *t) noexcept nogil:
     cdef Vertex *vertex
     cdef Outcome outcome = DONE
     memset(t, 0, sizeof(Snapshot))
-    order_lock_exclusive(&c.lock, True)
+    if not order_lock_exclusive(&c.lock, wait):
+        return BUSY
     n = s.used.load(acquire)
     t.vertices = n
     t.born = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
