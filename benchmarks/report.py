@@ -160,7 +160,7 @@ def _size_plots(results: Sequence[Result]) -> Iterable[tuple[str, str]]:
 def _thread_text(extras: Extras) -> str:
     return (
         "Operations per second against threads; the number of operations is the same. Starting the threads counts. The "
-        f"peers work behind one lock. {extras.unlocked_note}"
+        f"peers work behind one lock. {extras.unlocked_note[:1].upper()}{extras.unlocked_note[1:]}"
     ).strip()
 
 
