@@ -43,9 +43,8 @@ bench: $(VENV)/.built  ## all benchmarks beside the peers; results in benchmarks
 marks: $(VENV)/.built  ## the marks that were set, met or missed
 	$(BIN)/python -m benchmarks.marks
 
-profile: $(VENV)/.built  ## a flame graph of the stress run, in profiles/out/
-	mkdir -p profiles/out
-	$(BIN)/py-spy record --native --format flamegraph --output profiles/out/stress.svg -- $(BIN)/python -m profiles.stress
+profile: $(VENV)-profile/.built  ## where the time goes and what allocates: profiles/out/report.html
+	$(VENV)-profile/bin/python -m profiles.record
 
 clean:  ## remove what was built, the virtual environments too
 	rm -rf build dist .venv .venv-* src/*.egg-info src/fastdag/*.so profiles/out benchmarks/results
@@ -59,4 +58,15 @@ $(VENV)/.built: $(SOURCES)
 	$(BIN)/python -m pip install --verbose --disable-pip-version-check --no-build-isolation --editable '.[$(EXTRA)]' \
 	    > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
 	@grep '[wW]arning:' $(VENV)/build.log | grep -v 'no previously-included' || true
+	touch $@
+
+# Installed, not editable: the core with symbols must not take the place of the one in src. Where a profiler cannot be
+# installed the report goes without it, and says so.
+$(VENV)-profile/.built: $(SOURCES) $(wildcard src/fastdag/*.py)
+	test -x $(VENV)-profile/bin/python || $(PYTHON) -m venv $(VENV)-profile
+	$(VENV)-profile/bin/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'Cython>=3.1'
+	for extra in '[profile]' ''; do \
+	    FASTDAG_PROFILE=1 $(VENV)-profile/bin/python -m pip install --verbose --disable-pip-version-check \
+	        --no-build-isolation ".$$extra" > $(VENV)-profile/build.log 2>&1 && break; \
+	done || { cat $(VENV)-profile/build.log; exit 1; }
 	touch $@

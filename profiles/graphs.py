@@ -17,7 +17,7 @@ from profiles.laps import Lap, StressError, run_threads, timings
 LapOf = Callable[[bool, float], Lap]  # whether under one coarse lock, and when to stop (by perf_counter): a lap
 
 ROUND = 50  # operations of a thread in a round of `mixed`
-ROUNDS = 20  # in a lap
+ROUNDS = 60  # in a lap
 
 STEPS = 1_000  # of a thread in a lap of `mutate`
 

@@ -84,7 +84,7 @@ def stress(
     return total
 
 
-def _duration(ns: float) -> str:
+def _shown(ns: float) -> str:
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if ns >= size:
             return f"{ns / size:,.1f} {unit}"
@@ -98,14 +98,14 @@ def _rows(lap: Lap) -> dict[str, str]:
     rows["operations per second"] = f"{lap.rate:,.0f}"
     for kind, latencies in lap.latencies.items():
         for percent, ns in zip((50, 99, 99.9), latencies.percentiles(50, 99, 99.9), strict=True):
-            rows[f"{kind}: {percent:g} % within"] = _duration(ns)
-        rows[f"{kind}: longest"] = _duration(latencies.longest)
+            rows[f"{kind}: {percent:g} % within"] = _shown(ns)
+        rows[f"{kind}: longest"] = _shown(latencies.longest)
     for name, stats in lap.locks.items():
         if "acquired" in stats:
             rows[f"{name}: taken"] = f"{stats['acquired']:,}"
         rows[f"{name}: waits"] = f"{stats['contended']:,}"
         if stats["contended"]:
-            rows[f"{name}: waited, longest"] = f"{_duration(stats['wait_ns'])}, {_duration(stats['longest_ns'])}"
+            rows[f"{name}: waited, longest"] = f"{_shown(stats['wait_ns'])}, {_shown(stats['longest_ns'])}"
     return rows
 
 
@@ -119,7 +119,7 @@ def _print_table(laps: dict[str, Lap]) -> None:
             print(f"\n{note}")
 
 
-def _as_json(lap: Lap) -> dict[str, object]:
+def as_json(lap: Lap) -> dict[str, object]:
     latencies = {
         kind: {
             "count": latencies.count,
@@ -141,7 +141,7 @@ def _count(text: str) -> int:
     return count
 
 
-def _time(text: str) -> float:
+def duration(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
@@ -156,13 +156,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--workload", nargs="+", choices=KINDS, default=REAL, metavar="NAME",
         help=f"one or more of: {', '.join(KINDS)} (default: {' '.join(REAL)})",
-    )  # fmt: skip
+    )
     defaults = ", ".join(f"{name} {kind.threads}" for name, kind in KINDS.items())
     parser.add_argument("--threads", type=_count, help=f"how many at once (default: {defaults})")
     parser.add_argument(
-        "--seconds", type=_time,
+        "--seconds", type=duration,
         help=f"how long, to the end of a lap (default: {SECONDS:g}; one lap of {' and '.join(REAL)})",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=int, default=workloads.SEED, help="of the input (default: %(default)s)")
     parser.add_argument("--coarse", action="store_true", help="one plain lock around everything, for comparison")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.workload:
             laps[name] = stress(name, options.threads, options.seconds, options.seed, options.coarse)
         if options.json:
-            options.json.write_text(json.dumps({name: _as_json(lap) for name, lap in laps.items()}, indent=1))
+            options.json.write_text(json.dumps({name: as_json(lap) for name, lap in laps.items()}, indent=1))
     except (StressError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
