@@ -165,7 +165,7 @@ def test_a_peer_gets_the_share_that_fits_its_budget(budget: float | None, rounds
 
 def test_memory_is_measured_per_edge():
     sizes = {name: memory.bytes_per_edge(name, 100_000) for name in ("fastdag", "networkx")}
-    assert 10 < sizes["fastdag"] < sizes["networkx"] < 2_000
+    assert 10 < sizes["fastdag"] < 100 < sizes["networkx"] < 1_000
 
 
 def test_marks_are_printed_met_or_missed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -503,6 +503,7 @@ def test_ticks_are_few_and_reach_the_greatest_value(most: float):
 def test_labels_do_not_overlap_and_keep_their_order():
     placed = plots.spread([10.0, 100.0, 99.0, 100.0], 0.0, 100.0)
     in_order = sorted(placed)
+    assert plots.spread([0.0, 1.0], 0.0, 100.0) == [0.0, plots.LABEL]
     assert all(b - a >= plots.LABEL for a, b in itertools.pairwise(in_order))
     assert in_order[0] >= 0
     assert in_order[-1] <= 100
