@@ -6,6 +6,7 @@ import itertools
 import pickle
 import random
 import re
+import threading
 from array import array
 from contextlib import contextmanager, suppress
 
@@ -537,3 +538,75 @@ def test_wrong_calls(graph):
     ):
         with unchanged(graph), pytest.raises(TypeError):
             call()
+
+
+def test_what_an_earlier_round_made_goes_when_a_later_one_fails():
+    """The source goes while the target is looked up, and looking it up again fails."""
+
+    class Name:
+        def __init__(self, number, compared=lambda: None):
+            self.number = number
+            self.compared = compared
+
+        def __hash__(self):
+            return self.number
+
+        def __eq__(self, other):
+            self.compared()
+            return self is other
+
+    class Gate:
+        def __hash__(self):
+            made.set()
+            go_on.wait()
+            raise RuntimeError
+
+    made, go_on = threading.Event(), threading.Event()
+    graph = Graph()
+    first, second = Name(1), Name(2)
+    graph.add_vertex(first)
+    graph.add_vertex(second)
+    source, target = Name(1), Name(2)
+
+    def refuse():
+        with pytest.raises(RuntimeError):
+            graph.add_edges_from([(source, Gate())])
+
+    def fail():
+        raise LookupError
+
+    def source_goes():
+        go_on.set()
+        refusing.join()
+        first.compared = fail
+
+    refusing = threading.Thread(target=refuse)
+    refusing.start()
+    made.wait()
+    second.compared = source_goes
+    with pytest.raises(LookupError):
+        graph.add_edge(source, target)
+    assert list(map(id, graph)) == [id(first), id(second)]
+    graph._check()
+
+
+def test_no_allocation_that_fails_leaves_a_vertex():
+    testcapi = pytest.importorskip("_testcapi")
+    edges = [(f"{i}", f"{i + 1}") for i in range(40)]
+    failures = 0
+    for n in range(10_000):
+        graph = Graph()
+        try:
+            testcapi.set_nomemory(n, n + 1)
+            graph.add_edges_from(edges)
+        except MemoryError:
+            failures += 1
+        else:
+            if n > failures + 10:
+                break
+        finally:
+            testcapi.remove_mem_hooks()
+        if graph.number_of_edges() == 0:
+            assert list(graph) == []
+        graph._check()
+    assert failures > 10

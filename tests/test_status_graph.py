@@ -136,6 +136,21 @@ def test_a_batch_that_finds_no_memory_changes_nothing(kind):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_name_that_cannot_be_hashed_again_keeps_nothing_of_a_refused_batch():
+    graph: StatusGraph[str] = StatusGraph()
+    graph.register("there", PENDING)
+
+    def fail():
+        raise LookupError
+
+    first, last = Meddler("first"), Meddler("there")
+    last.meddle = lambda: setattr(first, "meddle", fail)
+    with pytest.raises(UnitAlreadyRegisteredError):
+        graph.register_all([first, "second", last], PENDING)
+    assert list(graph) == ["there"]
+    graph._check()
+
+
 REPEATS = """
 import resource
 from fastdag import Manager

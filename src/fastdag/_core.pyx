@@ -81,6 +81,10 @@ cdef enum:
     BUDGET = 1024            # so many vertices a walk visits with the interpreter held: some 30 µs, less than letting go costs
     SMALL = 16384            # so many vertices and edges together are looked through with the interpreter held
 
+cdef struct Made:            # a vertex made for something that may yet be refused
+    uint64_t mixed           # its name's hash
+    Ref ref
+
 cdef Rules PLAIN = Rules(True, False)
 
 
@@ -305,6 +309,8 @@ cdef class Graph:
         try:
             self._defer(id)
             self._reuse(gone)
+        except MemoryError:
+            pass  # the vertex is out, and that stands: at worst its id is not used again
         finally:
             interpreter_unlock(&self.names_lock)
         return 0
@@ -331,10 +337,10 @@ cdef class Graph:
             ids = &self.deferred_0 if self.epoch else &self.deferred_1
             while not ids.empty():
                 id = ids.back()
+                gone.append(self.names[id])
                 self.free_ids.push_back(id)
                 ids.pop_back()
                 self.c.store.recycled.fetch_add(1, seq_cst)  # before the name goes: a read looks at it afterwards
-                gone.append(self.names[id])
                 self.names[id] = None
             self.epoch = 1 - self.epoch
         return 0
@@ -354,6 +360,8 @@ cdef class Graph:
         try:
             self.pins[epoch] -= 1
             self._reuse(gone)
+        except MemoryError:
+            pass  # what could not be freed now is freed with the next one; what the read was for stands
         finally:
             interpreter_unlock(&self.names_lock)
         return 0
@@ -366,6 +374,23 @@ cdef class Graph:
                 outcome = vertex_remove(&self.c, ref, True, True)
         if outcome == DONE:
             self._recycle(mixed, ref.id)
+        return 0
+
+    cdef int _find_or_note(self, vertex, Ref *ref, vector[Made] *made) except -1:
+        """Look a vertex up, or make it, tentative, and note that."""
+        cdef Made note
+        note.mixed = self._mixed(vertex)
+        if made.size() == made.capacity():
+            made.reserve(2 * made.size() + 8)  # before it is made: then noting it cannot fail
+        if self._find_or_make_mixed(vertex, note.mixed, ref):
+            note.ref = ref[0]
+            made.push_back(note)
+        return 0
+
+    cdef int _discard_all(self, vector[Made] *made) except -1:
+        cdef size_t i
+        for i in range(made.size()):
+            self._discard(made[0][i].mixed, made[0][i].ref)
         return 0
 
     cdef int32_t _label(self, label) except -1:
@@ -474,30 +499,30 @@ cdef class Graph:
         target_slot = self._expect(target_mixed)
         source_known = self._is_in(source_slot, source, &u)
         target_known = self._is_in(target_slot, target, &v)
-        while outcome == STALE:
-            if not source_known and self._find_or_make_mixed(source, source_mixed, &u):
-                source_new = True
-            try:
+        try:
+            while outcome == STALE:
+                if not source_known and self._find_or_make_mixed(source, source_mixed, &u):
+                    source_new = True
                 if not target_known and self._find_or_make_mixed(target, target_mixed, &v):
                     target_new = True
-            except BaseException:
-                if source_new:
-                    self._discard(source_mixed, u)
-                raise
-            if u.id == v.id:
-                if u.born == v.born:
-                    if source_new:
-                        self._discard(source_mixed, u)
-                    raise CycleError([source, source])
-                outcome = STALE  # the one went, and its id was used for the other, between the two look-ups
-            else:
-                outcome = edge_add(&self.c, u, v, label, rules, answer, False)
-                if outcome == BUSY:
-                    with nogil:
-                        outcome = edge_add(&self.c, u, v, label, rules, answer, True)
-            if outcome == STALE:
-                recycled = self.c.store.recycled.load(acquire)
-                source_known = target_known = False
+                if u.id == v.id:
+                    if u.born == v.born:
+                        raise CycleError([source, source])
+                    outcome = STALE  # the one went, and its id was used for the other, between the two look-ups
+                else:
+                    outcome = edge_add(&self.c, u, v, label, rules, answer, False)
+                    if outcome == BUSY:
+                        with nogil:
+                            outcome = edge_add(&self.c, u, v, label, rules, answer, True)
+                if outcome == STALE:
+                    recycled = self.c.store.recycled.load(acquire)
+                    source_known = target_known = False
+        except BaseException:
+            if source_new:
+                self._discard(source_mixed, u)
+            if target_new:  # in an earlier round, perhaps
+                self._discard(target_mixed, v)
+            raise
         if outcome == DONE or outcome == REPLACED or outcome == EXISTED or outcome == CONFLICT:
             return outcome
         try:
@@ -823,8 +848,7 @@ cdef class Graph:
         cdef Batch b
         cdef Ref ref
         cdef Outcome outcome = STALE
-        cdef list made = []
-        cdef uint64_t mixed
+        cdef vector[Made] made
         cdef tuple edge
         memset(&b, 0, sizeof(Batch))
         b.sources = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
@@ -842,14 +866,10 @@ cdef class Graph:
             while outcome == STALE:
                 for i in range(n):
                     edge = <tuple>edges[i]
-                    mixed = self._mixed(edge[0])
-                    if self._find_or_make_mixed(edge[0], mixed, &ref):
-                        made.append((mixed, ref.id, ref.born))
+                    self._find_or_note(edge[0], &ref, &made)
                     b.sources[i] = ref.id
                     b.source_lives[i] = ref.born
-                    mixed = self._mixed(edge[1])
-                    if self._find_or_make_mixed(edge[1], mixed, &ref):
-                        made.append((mixed, ref.id, ref.born))
+                    self._find_or_note(edge[1], &ref, &made)
                     b.targets[i] = ref.id
                     b.target_lives[i] = ref.born
                     b.labels[i] = edge[2]
@@ -863,8 +883,7 @@ cdef class Graph:
                 made.clear()
             return outcome
         finally:
-            for mixed, ref.id, ref.born in made:
-                self._discard(mixed, ref)
+            self._discard_all(&made)
             self._unpin(pin)
             free(b.sources)
             free(b.targets)
@@ -1577,23 +1596,21 @@ cdef class StatusGraph(Graph):
         UnitAlreadyRegisteredError names the first one that is registered already or comes twice.
         """
         cdef list names = list(vertices)
-        cdef int64_t n = len(names), i, looked_up = 0
+        cdef int64_t n = len(names), i
         cdef set seen = set()
         cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
         cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
-        cdef char *made = <char *>calloc(<size_t>n + 1, 1)
+        cdef vector[Made] made
         cdef Answer answer
         cdef Outcome outcome = STALE
         memset(&answer, 0, sizeof(Answer))
         try:
-            if refs == NULL or old == NULL or made == NULL:
+            if refs == NULL or old == NULL:
                 raise MemoryError
             while outcome == STALE:
                 seen.clear()
                 for i in range(n):
-                    if self._find_or_make(names[i], &refs[i]):
-                        made[i] = 1
-                    looked_up = max(looked_up, i + 1)
+                    self._find_or_note(names[i], &refs[i], &made)
                     if names[i] in seen or self._status(refs[i]) >= 0:
                         raise UnitAlreadyRegisteredError(names[i])
                     seen.add(names[i])
@@ -1604,14 +1621,11 @@ cdef class StatusGraph(Graph):
             if outcome == NO_MEMORY:
                 raise MemoryError
         except BaseException:
-            for i in range(looked_up):
-                if made[i]:
-                    self._discard(self._mixed(names[i]), refs[i])
+            self._discard_all(&made)
             raise
         finally:
             free(refs)
             free(old)
-            free(made)
 
     def set_status(self, vertex, int status, int expected=-1, list flips=None):
         """Change a status; the old code, -1 and nothing changed when the vertex has none.
