@@ -47,12 +47,17 @@ cdef extern from *:
             if (word.exchange(0, std::memory_order_release) == 2)
                 word.notify_one();
         }
+        void renew() {  // in the child of a fork, which has but one thread
+            if (word.load(std::memory_order_relaxed) != 0)  // else its page need not be copied
+                word.store(0, std::memory_order_relaxed);
+        }
     };
     """
     cppclass mutex "fastdag_core_mutex":
         void lock() nogil
         bint try_lock() nogil
         void unlock() nogil
+        void renew() nogil
 
 
 cdef inline int64_t clock_ns() noexcept nogil:

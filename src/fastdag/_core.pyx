@@ -3,7 +3,7 @@
 This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
 must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
 headers beside it, each of which uses only those before it: types, atomics, locks, storage, adjacency, order,
-search, log, readiness, edges, reads, statuses, vertices, batch, one pass, bulk, walk, check; and names, identity and drain, which stand alone.
+search, log, readiness, edges, reads, statuses, vertices, batch, one pass, bulk, walk, check, fork; and names, identity and drain, which stand alone.
 
 Guarantees
 - Every operation first tries with the interpreter held and without waiting; only when a core lock is not free at once is
@@ -35,7 +35,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acq_rel, acquire, atomic, prefetch, release, seq_cst
+from fastdag._atomics cimport acq_rel, acquire, atomic, mutex, prefetch, release, seq_cst
 from fastdag._batch cimport Batch, edges_in
 from fastdag._bulk cimport bulk_add
 from fastdag._check cimport core_check
@@ -44,8 +44,11 @@ from fastdag._drain cimport (
     drain_add, drain_find_cycle, drain_finish, drain_free, drain_grow, drain_prepare, drain_queue,
 )
 from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove
+from fastdag._fork cimport Live, live_go_on, live_halt, live_renew, pthread_atfork
 from fastdag._identity cimport IdentityCache, identity_find, identity_free, identity_put
-from fastdag._locks cimport COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive
+from fastdag._locks cimport (
+    COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive, pthread_self, pthread_t,
+)
 from fastdag._log cimport (
     DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take, log_watch_less,
     log_watch_more,
@@ -86,6 +89,38 @@ cdef struct Made:            # a vertex made for something that may yet be refus
     Ref ref
 
 cdef Rules PLAIN = Rules(True, False)
+
+cdef mutex live_lock     # guards the list of all graphs: their `live`, by `older` and `newer`
+cdef Live *newest = NULL
+
+
+cdef void before_fork() noexcept nogil:
+    cdef Live *graph
+    live_lock.lock()
+    graph = newest
+    while graph != NULL:
+        live_halt(graph)
+        graph = graph.older
+
+
+cdef void after_fork_in_parent() noexcept nogil:
+    cdef Live *graph = newest
+    while graph != NULL:
+        live_go_on(graph)
+        graph = graph.older
+    live_lock.unlock()
+
+
+cdef void after_fork_in_child() noexcept nogil:
+    cdef Live *graph = newest
+    while graph != NULL:
+        live_renew(graph)
+        graph = graph.older
+    live_lock.renew()
+
+
+if pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child):
+    raise MemoryError
 
 
 cdef inline int64_t index_in(const Py_buffer *view, bint wide, bint signed, int64_t i) noexcept nogil:
@@ -142,6 +177,7 @@ cdef class Graph:
     cdef int64_t[2] pins               # reads under way that rely on ids meaning what they meant
     cdef vector[int32_t] deferred_0    # ids to be used again once the reads that may know them have ended, by epoch
     cdef vector[int32_t] deferred_1
+    cdef Live live                     # its place among all graphs
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
@@ -152,12 +188,39 @@ cdef class Graph:
         self.names = []
         self.label_ids = {}
         self.labels = [None]
+        self._enlist()
 
     def __init__(self):
         pass
 
+    cdef void _enlist(self) noexcept:
+        global newest
+        self.live.core = &self.c
+        self.live.shards = self.shards
+        self.live.names_lock = &self.names_lock
+        live_lock.lock()
+        self.live.older = newest
+        if newest != NULL:
+            newest.newer = &self.live
+        newest = &self.live
+        live_lock.unlock()
+
+    cdef void _strike(self) noexcept:
+        global newest
+        if self.live.core == NULL:  # its making ended early
+            return
+        live_lock.lock()
+        if self.live.newer != NULL:
+            self.live.newer.older = self.live.older
+        else:
+            newest = self.live.older
+        if self.live.older != NULL:
+            self.live.older.newer = self.live.newer
+        live_lock.unlock()
+
     def __dealloc__(self):
         cdef int i
+        self._strike()
         store_free(&self.c.store)
         search_free(&self.c.search)
         segments_free(&self.c.board.readiness)
@@ -1934,11 +1997,13 @@ cdef class Dispatch:
     cdef readonly dict waiting
     cdef readonly dict routes
     cdef readonly object decided       # deque of what `tell` is still to be called with
+    cdef readonly dict telling         # what it is being called with, as keys
     cdef object sort_out, tell, follow, report, make
     cdef object kinds, states
     cdef dict statuses
     cdef atomic[int32_t] sorting       # 1: somebody is the waiters' reader of the log
     cdef atomic[int32_t] calling       # 1: somebody is the subscribers' reader; guards what follows
+    cdef pthread_t sorter, caller      # who: for a fork to tell its own thread from those that the child lacks
     cdef list turn                     # subscriptions that are to hear the oldest event; None: not yet looked for
     cdef Py_ssize_t told               # so many of them have been called
     cdef object event                  # that event
@@ -1949,6 +2014,7 @@ cdef class Dispatch:
         self.waiting = {}
         self.routes = {}
         self.decided = deque()
+        self.telling = {}
         self.sort_out = sort_out
         self.tell = tell
         self.follow = follow
@@ -2005,11 +2071,23 @@ cdef class Dispatch:
                 decision = self.decided.popleft()
             except IndexError:  # another thread tells the last one
                 return
+            self.telling[decision] = None
             try:
                 self.tell(decision)
             except BaseException:
                 self.decided.appendleft(decision)
                 raise
+            finally:
+                self.telling.pop(decision, None)
+
+    def after_fork(self):
+        """In the child: the threads that were delivering are gone, but for the one that forked. What they left goes on."""
+        if self.sorter != pthread_self():
+            self.sorting.store(0, release)
+        if self.caller != pthread_self():
+            self.calling.store(0, release)  # the callback that was under way counts as called
+        self.decided.extendleft(self.telling)
+        self.telling.clear()
 
     # --- delivery ---
 
@@ -2019,6 +2097,7 @@ cdef class Dispatch:
         while log.unseen.load(acquire) > 0:
             if self.sorting.exchange(1, acq_rel):
                 break
+            self.sorter = pthread_self()
             try:
                 self._sort()
             finally:
@@ -2029,6 +2108,7 @@ cdef class Dispatch:
         while log.ready.load(acquire) > 0:
             if self.calling.exchange(1, acq_rel):
                 break
+            self.caller = pthread_self()
             try:
                 self._call()
             finally:
@@ -2081,9 +2161,9 @@ cdef class Dispatch:
                         callback(self.event)
                     except Exception as error:
                         self.report(error, self.event, callback)
+            self._move(SUBSCRIBERS, self.upto)  # again, where a fork ended it before the next line: no harm
             self.turn = None
             self.event = None
-            self._move(SUBSCRIBERS, self.upto)
 
     cdef int _route(self, Entry *entry) except -1:
         """Find out who is to hear of an entry, and make the event for them."""

@@ -149,3 +149,12 @@ cdef inline bint order_lock_exclusive(OrderLock *lock, bint wait) noexcept nogil
 cdef inline void order_unlock_exclusive(OrderLock *lock) noexcept nogil:
     lock.writing.store(0, seq_cst)
     lock.gate.unlock()
+
+
+cdef inline void order_lock_renew(OrderLock *lock) noexcept nogil:
+    """Make a lock free that the only thread there is holds exclusively, whoever else was about to take it. O(slots)."""
+    cdef int slot
+    for slot in range(READER_SLOTS):
+        lock.slots[slot].readers.store(0, seq_cst)
+    lock.writing.store(0, seq_cst)
+    lock.gate.renew()

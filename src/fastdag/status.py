@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from itertools import count
 from threading import RLock
@@ -158,7 +159,18 @@ def _set_repr(statuses: frozenset[str]) -> str:
 
 
 _requirements: WeakValueDictionary[tuple[frozenset[str], frozenset[str]], Requirement] = WeakValueDictionary()
-_requirements_lock = RLock()  # reentrant: a finalizer that makes a requirement may run in here
+# Held where a requirement or status is named for the first time. Reentrant: a finalizer or signal handler that runs
+# in there may name another.
+_naming_lock = RLock()
+
+
+def _after_fork() -> None:
+    """In the child: a thread that is not there may have held the lock."""
+    global _naming_lock  # noqa: PLW0603
+    _naming_lock = RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _interned(satisfied: frozenset[str], impossible: frozenset[str], name: str | None) -> Requirement:
@@ -166,7 +178,7 @@ def _interned(satisfied: frozenset[str], impossible: frozenset[str], name: str |
         raise ValueError("a requirement needs at least one status that satisfies it")
     if both := satisfied & impossible:
         raise ValueError(f"{_set_repr(both)} would both satisfy the requirement and make it impossible; leave one out")
-    with _requirements_lock:
+    with _naming_lock:
         known = _requirements.get((satisfied, impossible))
         if known is None:
             known = object.__new__(Requirement)
@@ -200,7 +212,6 @@ class StatusCodes:
         self.code: dict[str, int] = {}
         self.name: dict[int, str] = {-1: Status.NOT_REGISTERED}
         self._next = count()
-        self._lock = RLock()  # reentrant: a finalizer or signal handler may name a new status in here
 
     def add(self, statuses: Iterable[str]) -> None:
         """Give codes to those that have none, to all of them or to none.
@@ -210,7 +221,7 @@ class StatusCodes:
         CapacityError
             If there would be more than 64.
         """
-        with self._lock:
+        with _naming_lock:
             new = [status for status in statuses if status not in self.code]
             if len(self.code) + len(new) > self.MOST:
                 raise CapacityError(

@@ -33,10 +33,12 @@ would wait for itself.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from fastdag._core import Dispatch
 from fastdag.events import KINDS, STATES, Event
@@ -123,6 +125,12 @@ class Delivery:
         # Subscriptions by the index of the unit whose events they hear. Changed under `_table`; read by copying.
         self._routes: dict[int, dict[Subscription, None]] = self._dispatch.routes
         self.deliver = self._dispatch.deliver
+        _deliveries.add(self)
+
+    def after_fork(self) -> None:
+        """In the child: leave nothing to a thread that is not there, and wait for no lock that it held."""
+        self._table = self.waiters.renew()
+        self._dispatch.after_fork()
 
     def subscribe(self, callback: Callback, unit: str | None, kinds: Iterable[str] | None) -> Subscription:
         """See `Manager.subscribe`."""
@@ -189,3 +197,14 @@ class Delivery:
                 self._on_error(error, event, callback)
             except Exception:  # noqa: BLE001
                 _log.exception("on_error failed on the failure of subscriber %r", callback)
+
+
+_deliveries: WeakSet[Delivery] = WeakSet()
+
+
+def _after_fork() -> None:
+    for delivery in _deliveries:
+        delivery.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future
+from threading import Condition, RLock
 from typing import TYPE_CHECKING
 
 from fastdag._core import call_each
@@ -28,8 +29,6 @@ from fastdag.errors import DependencyFailedError
 from fastdag.events import BLOCKED, READY, STATE
 
 if TYPE_CHECKING:
-    from threading import RLock
-
     from fastdag._core import Dispatch, StatusGraph
 
 _log = logging.getLogger("concurrent.futures")
@@ -96,6 +95,14 @@ class Waiters:
         self._core = core
         self._names = names
         self._lock = lock
+
+    def renew(self) -> RLock:
+        """In the child of a fork: new locks for all, as a thread that is not there may have held the old ones."""
+        told = (waiter for waiter, _ in (*self.dispatch.decided, *self.dispatch.telling))
+        for waiter in (*told, *(waiter for there in self.dispatch.waiting.values() for waiter in there)):
+            waiter._condition = Condition()
+        self._lock = RLock()
+        return self._lock
 
     def wait_for(self, unit: str, wanted: str | None) -> Waiter:
         """Enter a waiter; it may be resolved already when this returns."""
