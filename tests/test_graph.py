@@ -990,3 +990,16 @@ def test_the_order_holds_over_a_long_run_of_adding_and_removing(n, most, steps, 
         if step % 50 == 0:
             graph._check()
     graph._check()
+
+
+@pytest.mark.parametrize("others", [0, 1000])  # a load is settled in one pass where it is large beside the graph
+def test_an_edge_that_comes_twice_in_a_load_takes_the_last_label_also_when_it_is_the_one_it_has(others):
+    graph = Graph()
+    for i in range(others):
+        graph.add_vertex(i)
+    graph.add_edge("a", "b", "first")
+    assert graph.add_edges_from([("a", "b", "second"), ("a", "b", "first")]) == 0
+    assert graph.edge_label("a", "b") == "first"
+    assert graph.add_edges_from([("a", "b", "second"), ("a", "b", "first"), ("a", "b", "third")]) == 0
+    assert graph.edge_label("a", "b") == "third"
+    graph._check()

@@ -192,8 +192,8 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
                 b.labels[at] = label
             continue
         if edge_exists_locked(vertex_at(s, u), vertex_at(s, v), u, v):
-            if edge_label_locked(s, vertex_at(s, u), vertex_at(s, v), u, v) == label:
-                continue
+            if edge_label_locked(s, vertex_at(s, u), vertex_at(s, v), u, v) == label and agains == 0:
+                continue                 # else an earlier edge of the batch may be this one, with another label
             if not rules.replace:
                 outcome = CONFLICT
                 break
