@@ -372,13 +372,13 @@ class ReferenceStatusGraph(ReferenceGraph):
             self._flipped(before, vertex, now, flips)
             return old
 
-    def set_statuses(self, vertices: Iterable[Any], status: int, flips: Flips | None = None) -> list[int]:
+    def set_statuses(self, vertices: Iterable[Any], status: int, flips: Flips | None = None) -> int:
         wanted = list(vertices)
         with self._lock:
             for vertex in wanted:
                 if vertex not in self._status:
                     raise UnitNotFoundError(vertex)
-            return [self.set_status(vertex, status, -1, flips) for vertex in wanted]
+            return sum(self.set_status(vertex, status, -1, flips) != status for vertex in wanted)
 
     def add_dependency(
         self, vertex: Any, target: Any, requirement: object, replace: bool = False, flips: Flips | None = None

@@ -30,6 +30,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -57,7 +58,9 @@ from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, dict_value, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item,
     name_expect, name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
 )
-from fastdag._readiness cimport Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
+from fastdag._readiness cimport (
+    AHEAD, Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch,
+)
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
 from fastdag._search cimport search_free
 from fastdag._statuses cimport status_register, statuses_set
@@ -306,6 +309,20 @@ cdef class Graph:
             prefetch(slot.name)
             prefetch(vertex_at(&self.c.store, slot.id))
         return slot
+
+    cdef inline void _ask_ahead(self, list names, int64_t i) noexcept:
+        """Have what it takes to look up the names after the i-th brought into the cache: strings, then slots, then vertices."""
+        cdef PyObject *name
+        if i + 3 * AHEAD < len(names):
+            prefetch(<PyObject *>names[i + 3 * AHEAD])
+        if i + 2 * AHEAD < len(names):
+            name = <PyObject *>names[i + 2 * AHEAD]
+            if PyUnicode_CheckExact(<object>name):
+                name_expect(self.shards, name_mix(name_hash(name)))
+        if i + AHEAD < len(names):
+            name = <PyObject *>names[i + AHEAD]
+            if PyUnicode_CheckExact(<object>name):
+                self._expect(name_mix(name_hash(name)))
 
     cdef inline bint _is_in(self, const Slot *slot, name, Ref *ref) noexcept:
         """Whether that slot holds this very object; no Python code may have run since `_expect`."""
@@ -1659,16 +1676,15 @@ cdef class StatusGraph(Graph):
         UnitAlreadyRegisteredError names the first one that is registered already or comes twice.
         """
         cdef list names = list(vertices)
-        cdef int64_t n = len(names), i
+        cdef int64_t n = len(names), i, changed
         cdef set seen = set()
         cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
-        cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         cdef vector[Made] made
         cdef Answer answer
         cdef Outcome outcome = STALE
         memset(&answer, 0, sizeof(Answer))
         try:
-            if refs == NULL or old == NULL:
+            if refs == NULL:
                 raise MemoryError
             while outcome == STALE:
                 seen.clear()
@@ -1678,7 +1694,7 @@ cdef class StatusGraph(Graph):
                         raise UnitAlreadyRegisteredError(names[i])
                     seen.add(names[i])
                 with nogil:
-                    outcome = statuses_set(&self.c, refs, n, status, True, False, old, &answer)
+                    outcome = statuses_set(&self.c, refs, n, status, True, False, &changed, &answer)
             if outcome == EXISTED:  # another thread was quicker
                 raise UnitAlreadyRegisteredError(names[answer.position])
             if outcome == NO_MEMORY:
@@ -1688,7 +1704,6 @@ cdef class StatusGraph(Graph):
             raise
         finally:
             free(refs)
-            free(old)
 
     def set_status(self, vertex, int status, int expected=-1, list flips=None):
         """Change a status; the old code, -1 and nothing changed when the vertex has none.
@@ -1712,35 +1727,31 @@ cdef class StatusGraph(Graph):
             free(answer.flips)
 
     def set_statuses(self, vertices, int status, list flips=None):
-        """`set_status` for each in turn, without the interpreter lock, all or none; the old codes.
+        """`set_status` for each in turn, without the interpreter lock, all or none; how many had another.
 
         When one is not registered, UnitNotFoundError. Those that have the status already stay as they are.
         """
         cdef list names = list(vertices)
-        cdef int64_t n = len(names), i
-        cdef list codes = [None] * n  # before anything changes: filling it in cannot fail
+        cdef int64_t n = len(names), i, changed
         cdef Ref *refs = <Ref *>malloc((<size_t>n + 1) * sizeof(Ref))
-        cdef int32_t *old = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         cdef Answer answer
         cdef Outcome outcome
         memset(&answer, 0, sizeof(Answer))
         try:
-            if refs == NULL or old == NULL:
+            if refs == NULL:
                 raise MemoryError
             for i in range(n):
+                self._ask_ahead(names, i)
                 if not self._find(names[i], &refs[i]) or self._status(refs[i]) < 0:
                     raise UnitNotFoundError(names[i])
             with nogil:
-                outcome = statuses_set(&self.c, refs, n, status, False, flips is not None, old, &answer)
+                outcome = statuses_set(&self.c, refs, n, status, False, flips is not None, &changed, &answer)
             if outcome != DONE:  # none of them is stale or unregistered: what has a status stays, and keeps it
                 raise MemoryError
             self._flips(&answer, flips)
-            for i in range(n):
-                codes[i] = old[i]
-            return codes
+            return changed
         finally:
             free(refs)
-            free(old)
             free(answer.flips)
 
     def add_dependency(self, vertex, target, requirement, bint replace=False, list flips=None):

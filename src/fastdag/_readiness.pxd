@@ -15,7 +15,7 @@ Assumes
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, relaxed, release
+from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, prefetch, relaxed, release
 from fastdag._locks cimport OrderLock, mutex_take, order_lock_shared, order_unlock_shared
 from fastdag._log cimport (
     REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
@@ -37,6 +37,7 @@ cdef enum:
     IMPOSSIBLE_SHIFT = 31    # word: 31 bits of unmet, 31 bits of impossible, registered, watched
     COUNT_MASK = 0x7FFFFFFF
     NOT_REGISTERED = -1
+    AHEAD = 8                # so many dependents before it is its turn, a dependent's word is asked for
 
 cdef struct Readiness:
     atomic[uint64_t] word    # the counters and flags; additions by anyone, see above
@@ -171,7 +172,11 @@ cdef inline Outcome status_set_locked(
             answer.flipped += 1
     ends = list_words(ins)
     labels = list_labels(ins)
+    for i in range(min(ins.count, AHEAD)):
+        prefetch(readiness_at(b, ends[i]))
     for i in range(ins.count):
+        if i + AHEAD < ins.count:
+            prefetch(readiness_at(b, ends[i + AHEAD]))
         m = masks_at(b, labels[i])
         change = share_of(m, status) - share_of(m, old[0])
         if change and readiness_add(b, ends[i], change, ref.id, logging, now, &flip) and answer.flips != NULL:

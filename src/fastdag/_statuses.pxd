@@ -19,13 +19,13 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from fastdag._atomics cimport prefetch
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared
 from fastdag._log cimport Log, log_on, log_reserve_locked
-from fastdag._readiness cimport NOT_REGISTERED, status_of, status_set, status_set_locked
+from fastdag._readiness cimport AHEAD, NOT_REGISTERED, readiness_at, status_of, status_set, status_set_locked
 from fastdag._storage cimport alive, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport BUSY, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref
-
 
 cdef inline Outcome status_register(Core *c, Ref ref, int32_t status, Answer *answer, bint wait) noexcept nogil:
     """Give a vertex its first status, as `status_set`. O(dependents)."""
@@ -85,11 +85,11 @@ cdef inline Outcome statuses_look(Core *c, Ref *refs, int64_t n, bint register, 
 
 
 cdef inline Outcome statuses_set(
-    Core *c, Ref *refs, int64_t n, int32_t status, bint register, bint flips, int32_t *old, Answer *answer
+    Core *c, Ref *refs, int64_t n, int32_t status, bint register, bint flips, int64_t *changed, Answer *answer
 ) noexcept nogil:
     """Give many vertices a status, or register them with one. O(vertices + dependents).
 
-    The old ones come in `old`; a vertex's repeats, which lose their id in `refs`, find the new status there already.
+    `changed` counts those that had another. A vertex's repeats may lose their id in `refs`.
     EXISTED (on registering), UNREGISTERED (else) and STALE: nothing changed, because of the one at `answer.position`. Those
     that have the status already are left alone. The caller frees `answer.flips`.
     """
@@ -99,8 +99,8 @@ cdef inline Outcome statuses_set(
     cdef bint frozen = register or flips   # edges stand still, so that a look at all holds until all is done
     cdef int slot = -1, switch
     cdef bint logging
-    if not refs_once(refs, n):
-        return NO_MEMORY
+    cdef int32_t old
+    changed[0] = 0
     if register:
         order_lock_exclusive(&c.board.registering, True)
     if frozen:
@@ -115,7 +115,7 @@ cdef inline Outcome statuses_set(
         edges = log.edges
         log.lock.unlock()
     if frozen or logging:
-        outcome = statuses_look(c, refs, n, register, answer, &room)
+        outcome = statuses_look(c, refs, n, register, answer, &room) if refs_once(refs, n) else NO_MEMORY
     if outcome == DONE and flips:
         answer.flips = <Flip *>malloc(<size_t>(room + 1) * sizeof(Flip))
         answer.room = room
@@ -133,11 +133,16 @@ cdef inline Outcome statuses_set(
         order_unlock_shared(&c.lock, slot)
     if outcome == DONE:
         for i in range(n):
+            if i + AHEAD < n and refs[i + AHEAD].id >= 0:
+                prefetch(vertex_at(&c.store, refs[i + AHEAD].id))
+                prefetch(readiness_at(&c.board, refs[i + AHEAD].id))
             if refs[i].id < 0:
-                old[i] = status
                 continue
             vertex_lock(&c.store, refs[i].id, True)
-            status_set_locked(&c.store, &c.board, refs[i], status, -1, register, logging, &old[i], answer, True)
+            if status_set_locked(
+                &c.store, &c.board, refs[i], status, -1, register, logging, &old, answer, True
+            ) == DONE:
+                changed[0] += 1
             vertex_unlock(&c.store, refs[i].id)
     if logging:
         log.lock.lock()

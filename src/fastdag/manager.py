@@ -132,7 +132,9 @@ class Manager:
         >>> [unit.id for unit in manager.units()]
         ['app', 'db']
         """
-        names = _unit_list(units)
+        names = _listed(units)
+        for unit in names:
+            _require_unit(unit)
         self._core.register_all(names, self._pending)
         try:
             if self._auto_skip:
@@ -320,7 +322,7 @@ class Manager:
         >>> manager.update_statuses(["app", "db"], Status.STARTED)
         2
         """
-        names = _unit_list(units)
+        names = _listed(units)
         try:
             code = self._codes[status]
         except (KeyError, TypeError):
@@ -329,12 +331,16 @@ class Manager:
             code = self._new_status(names, status)
         flips: Flips | None = [] if self._auto_skip else None
         try:
-            old = self._core.set_statuses(names, code, flips)
+            changed = self._core.set_statuses(names, code, flips)
             if flips:
                 self._skip(flips)
+        except (TypeError, UnitNotFoundError):
+            for unit in names:  # what is registered is a name, so this is asked only now
+                _require_unit(unit)
+            raise
         finally:  # after an error too: memory may run out behind the change
             self._deliver()
-        return len(old) - old.count(code)
+        return changed
 
     # readers
 
@@ -667,15 +673,12 @@ def _unit_error(unit: object) -> UnitIdRequiredError:
     return UnitIdRequiredError(f"a unit's name must be a non-empty string, not {unit!r}; name the unit")
 
 
-def _unit_list(units: Iterable[str]) -> list[str]:
+def _listed(units: Iterable[str]) -> list[str]:
     if isinstance(units, str):
         raise UnitIdRequiredError(
             f"units must be an iterable of names, not the single name {units!r}; pass [{units!r}]"
         )
-    names = list(units)
-    for unit in names:
-        _require_unit(unit)
-    return names
+    return list(units)
 
 
 def _row(dependency: object) -> tuple[str, str, Requirement]:
