@@ -41,24 +41,28 @@ if sanitize:
     link_args.append(sanitizers)
 
 
-headers = sorted(str(header) for folder in ("src/fastdag", "tests/debug") for header in Path(folder).glob("*.pxd"))
+headers = sorted(str(header) for folder in ("src/fastdag", "tests/debug") for header in Path(folder).glob("*.[ph]*"))
 
 
-def extension(name: str, source: str) -> Extension:
+def extension(name: str, source: str, *more_arguments: str) -> Extension:
     return Extension(
         name,
         sources=[source],
         depends=headers,
         language="c++",
         define_macros=macros,
-        extra_compile_args=compile_args,
+        extra_compile_args=[*compile_args, *more_arguments],
         extra_link_args=link_args,
     )
 
 
-extensions = [extension("fastdag._core", "src/fastdag/_core.pyx")]
 if debug:
-    extensions.append(extension("fastdag._debug", "tests/debug/_debug.pyx"))
+    extensions = [
+        extension("fastdag._core", "src/fastdag/_core.pyx", "-include", "tests/debug/memory.h"),
+        extension("fastdag._debug", "tests/debug/_debug.pyx", "-DFASTDAG_SCHEDULE", "-Itests/debug", "-O2"),
+    ]
+else:
+    extensions = [extension("fastdag._core", "src/fastdag/_core.pyx")]
 
 setup(
     ext_modules=cythonize(

@@ -175,11 +175,10 @@ cdef class Graph:
     cdef object last_label             # with the interpreter lock only: the label looked up last …
     cdef int32_t last_label_id         # … and its id
     cdef interpreter_mutex names_lock  # without the interpreter lock: guards what follows, `names` and `labels` as they grow
-    cdef vector[int32_t] free_ids      # ids to be used again
+    cdef int32_t spare                 # first id to be used again, -1: none; the record of each names the next one (`before`)
     cdef int epoch                     # 0 or 1: which of the two lines below new pins and deferred ids join
     cdef int64_t[2] pins               # reads under way that rely on ids meaning what they meant
-    cdef vector[int32_t] deferred_0    # ids to be used again once the reads that may know them have ended, by epoch
-    cdef vector[int32_t] deferred_1
+    cdef int32_t[2] deferred           # the same, for use once the reads that may know these ids have ended, by epoch
     cdef Live live                     # its place among all graphs
     cdef object __weakref__
 
@@ -188,6 +187,7 @@ cdef class Graph:
         self.c.store.stripes = new vector[Stripe](STRIPES)
         self.c.store.in_words = 1
         self.c.order.head = self.c.order.tail = -1
+        self.spare = self.deferred[0] = self.deferred[1] = -1
         self.names = []
         self.label_ids = {}
         self.labels = [None]
@@ -363,9 +363,9 @@ cdef class Graph:
     cdef int _make(self, vertex, Ref *ref) except -1:
         """Make the record of a new vertex. The lock of the names is held."""
         cdef int32_t id
-        if not self.free_ids.empty():
-            id = self.free_ids.back()
-            self.free_ids.pop_back()
+        if self.spare >= 0:
+            id = self.spare
+            self.spare = vertex_at(&self.c.store, id).before
             self.names[id] = vertex
         else:
             id = self.c.store.used.load(acquire)
@@ -378,52 +378,45 @@ cdef class Graph:
         vertex_make(&self.c, id, ref)
         return 0
 
-    cdef int _recycle(self, uint64_t mixed, int32_t id) except -1:
-        """Forget the name of a vertex that was taken out of the core, and let its id be used again."""
+    cdef void _recycle(self, uint64_t mixed, int32_t id) noexcept:
+        """Forget the name of a vertex that was taken out of the core, and let its id be used again. Asks for no memory."""
         cdef Shard *d = shard_of(self.shards, mixed)
-        cdef list gone = []  # lives on until no lock is held: finalizers may run any code
         interpreter_lock(&d.lock)
         shard_drop(d, <unsigned int>(mixed >> 32), id)
         interpreter_unlock(&d.lock)
         interpreter_lock(&self.names_lock)
-        try:
-            self._defer(id)
-            self._reuse(gone)
-        except MemoryError:
-            pass  # the vertex is out, and that stands: at worst its id is not used again
-        finally:
-            interpreter_unlock(&self.names_lock)
-        return 0
+        vertex_at(&self.c.store, id).before = self.deferred[self.epoch]
+        self.deferred[self.epoch] = id
+        interpreter_unlock(&self.names_lock)
+        self._reuse()
 
-    cdef int _defer(self, int32_t id) except -1:
-        if self.epoch:
-            self.deferred_1.push_back(id)
-        else:
-            self.deferred_0.push_back(id)
-        return 0
-
-    cdef int _reuse(self, list gone) except -1:
-        """Free the ids that no pinned read can know any more. The lock of the names is held.
+    cdef void _reuse(self) noexcept:
+        """Free the ids that no pinned read can know any more. No lock is held: a name that goes may run any code.
 
         Two epochs in turn, so that reads which overlap without end hold nothing up: ids deferred in one epoch are free when
         the reads that began in it have ended, and an epoch ends only when no read of the one before is left.
         """
-        cdef vector[int32_t] *ids
-        cdef int32_t id
-        cdef int turn
-        for turn in range(2):
-            if self.pins[1 - self.epoch]:
-                break
-            ids = &self.deferred_0 if self.epoch else &self.deferred_1
-            while not ids.empty():
-                id = ids.back()
-                gone.append(self.names[id])
-                self.free_ids.push_back(id)
-                ids.pop_back()
+        cdef int32_t id = 0
+        cdef int turns = 0
+        cdef object name
+        while id >= 0:
+            interpreter_lock(&self.names_lock)
+            id = -1
+            while id < 0 and turns < 2 and self.pins[1 - self.epoch] == 0:
+                id = self.deferred[1 - self.epoch]
+                if id < 0:
+                    self.epoch = 1 - self.epoch
+                    turns += 1
+            name = None
+            if id >= 0:
+                self.deferred[1 - self.epoch] = vertex_at(&self.c.store, id).before
+                vertex_at(&self.c.store, id).before = self.spare
+                self.spare = id
                 self.c.store.recycled.fetch_add(1, seq_cst)  # before the name goes: a read looks at it afterwards
+                name = self.names[id]
                 self.names[id] = None
-            self.epoch = 1 - self.epoch
-        return 0
+            interpreter_unlock(&self.names_lock)
+            name = None
 
     cdef int _pin(self) noexcept:
         """From now on ids mean what they mean; what to give back to `_unpin`."""
@@ -434,19 +427,13 @@ cdef class Graph:
         interpreter_unlock(&self.names_lock)
         return epoch
 
-    cdef int _unpin(self, int epoch) except -1:
-        cdef list gone = []  # lives on until no lock is held: finalizers may run any code
+    cdef void _unpin(self, int epoch) noexcept:
         interpreter_lock(&self.names_lock)
-        try:
-            self.pins[epoch] -= 1
-            self._reuse(gone)
-        except MemoryError:
-            pass  # what could not be freed now is freed with the next one; what the read was for stands
-        finally:
-            interpreter_unlock(&self.names_lock)
-        return 0
+        self.pins[epoch] -= 1
+        interpreter_unlock(&self.names_lock)
+        self._reuse()
 
-    cdef int _discard(self, uint64_t mixed, Ref ref) except -1:
+    cdef void _discard(self, uint64_t mixed, Ref ref) noexcept:
         """Take out a vertex that was made for an edge which was refused, unless somebody has used it since."""
         cdef Outcome outcome = vertex_remove(&self.c, ref, True, False)
         if outcome == BUSY:
@@ -454,7 +441,6 @@ cdef class Graph:
                 outcome = vertex_remove(&self.c, ref, True, True)
         if outcome == DONE:
             self._recycle(mixed, ref.id)
-        return 0
 
     cdef int _find_or_note(self, vertex, Ref *ref, vector[Made] *made) except -1:
         """Look a vertex up, or make it, tentative, and note that."""
@@ -467,11 +453,10 @@ cdef class Graph:
             made.push_back(note)
         return 0
 
-    cdef int _discard_all(self, vector[Made] *made) except -1:
+    cdef void _discard_all(self, vector[Made] *made) noexcept:
         cdef size_t i
         for i in range(made.size()):
             self._discard(made[0][i].mixed, made[0][i].ref)
-        return 0
 
     cdef int32_t _label(self, label) except -1:
         """Id of a label, interned. O(1) expected."""

@@ -39,7 +39,8 @@ cdef struct EdgeList:        # all fields guarded by the vertex lock of its vert
 cdef struct Vertex:          # 64 bytes: one cache line
     atomic[uint64_t] rank    # place in the order, 0: none yet. Written under the order lock exclusively, or shared
                              # with the ends lock and the vertex lock while the vertex has no edges
-    int32_t before, after    # neighbours in the order, -1 at its ends; order lock exclusive, or the ends lock
+    int32_t before, after    # neighbours in the order, -1 at its ends; order lock exclusive, or the ends lock. Where no vertex
+                             # lives, `before` is the next id to be used again, -1: none; lock of the names
     atomic[uint64_t] born    # number of this life; 0: no vertex lives here. Set by whoever makes the vertex, cleared under
                              # the exclusive order lock and the vertex lock. The highest bit marks a tentative vertex: made
                              # for an edge that is not there yet, to be seen by no reader, and to go again when the edge is
