@@ -11,7 +11,7 @@ SOURCES := pyproject.toml setup.py $(wildcard src/fastdag/*.pyx src/fastdag/*.px
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types pytest sanitize bench marks profile clean
+.PHONY: help run test lint types pytest debug coverage sanitize bench marks profile clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,12 @@ types: $(VENV)/.built  ## mypy --strict, and the core's stub against the core
 
 pytest: $(VENV)/.built  ## the tests alone
 	$(BIN)/python -m pytest
+
+debug: $(VENV)/.built  ## schedules of the core's threads, and every allocation of it failing once, in a debug build
+	$(BIN)/python -m tests.debug debug
+
+coverage: $(VENV)/.built  ## lines and branches of Python, and lines of the core, that the tests run
+	$(BIN)/python -m tests.debug coverage
 
 sanitize: $(VENV)/.built  ## the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	$(BIN)/python -m tests.debug thread address

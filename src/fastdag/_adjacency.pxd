@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 
-from fastdag._atomics cimport relaxed
+from fastdag._atomics cimport debug_assert, relaxed
 from fastdag._storage cimport (
     EdgeList, Store, Vertex, class_for, class_words, list_labels, list_resize_locked, list_words, stripe_of,
 )
@@ -36,6 +36,7 @@ cdef inline int32_t edge_label_locked(
 
 cdef inline void list_append_locked(EdgeList *list, int32_t end, int32_t label, int words) noexcept nogil:
     """Append an entry; room has been reserved. O(1)."""
+    debug_assert(<int64_t>(list.count + 1) * words <= class_words(list.size_class))
     list_words(list)[list.count] = end
     if words == 2:
         list_labels(list)[list.count] = label

@@ -7,6 +7,16 @@ Only acquire/release/seq_cst operations are used, no fences: ThreadSanitizer doe
 from libc.stdint cimport int64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+cdef extern from *:
+    """
+    #include <atomic>
+    #ifdef FASTDAG_SCHEDULE
+    #include "schedule.h"  // tests/debug/: atomics before which another thread may go on, as a seed says
+    #else
+    template <class T> using fastdag_atomic = std::atomic<T>;
+    #endif
+    """
+
 cdef extern from "<atomic>" namespace "std" nogil:
     enum memory_order:
         relaxed "std::memory_order_relaxed"
@@ -15,7 +25,8 @@ cdef extern from "<atomic>" namespace "std" nogil:
         acq_rel "std::memory_order_acq_rel"
         seq_cst "std::memory_order_seq_cst"
 
-    cppclass atomic[T]:
+cdef extern from * nogil:
+    cppclass atomic "fastdag_atomic" [T]:
         T load(memory_order)
         void store(T, memory_order)
         T exchange(T, memory_order)
@@ -32,7 +43,7 @@ cdef extern from *:
     // Drepper 2011, "Futexes are tricky", section 5: four bytes, and all inline where nobody waits. An uncontended edge
     // takes and gives back two of these: through std::mutex that was a sixth of its instructions.
     class fastdag_core_mutex {
-        std::atomic<int> word;  // 0 free, 1 held, 2 held and somebody may sleep
+        fastdag_atomic<int> word;  // 0 free, 1 held, 2 held and somebody may sleep
     public:
         bool try_lock() {
             int free = 0;
@@ -51,6 +62,7 @@ cdef extern from *:
             if (word.load(std::memory_order_relaxed) != 0)  // else its page need not be copied
                 word.store(0, std::memory_order_relaxed);
         }
+        bool held() const { return word.load(std::memory_order_relaxed) != 0; }  // by somebody
     };
     """
     cppclass mutex "fastdag_core_mutex":
@@ -58,6 +70,21 @@ cdef extern from *:
         bint try_lock() nogil
         void unlock() nogil
         void renew() nogil
+        bint held() nogil
+
+
+cdef extern from *:
+    """
+    #ifdef FASTDAG_DEBUG
+    #include <cstdio>
+    #include <cstdlib>
+    #define fastdag_assert(holds) \\
+        ((holds) ? (void)0 : (std::fprintf(stderr, "%s:%d: %s does not hold\\n", __FILE__, __LINE__, #holds), std::abort()))
+    #else
+    #define fastdag_assert(holds) ((void)0)
+    #endif
+    """
+    void debug_assert "fastdag_assert"(bint) noexcept nogil  # looks at what it is given in the debug build only
 
 
 cdef inline int64_t clock_ns() noexcept nogil:

@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastdag._adjacency cimport edge_exists_locked, edge_label_locked
-from fastdag._atomics cimport acquire, relaxed
+from fastdag._atomics cimport acquire, debug_assert, relaxed
 from fastdag._edges cimport (
     Core, Rules, change_begin, change_end, edge_relabel_locked, edge_settle, edge_write_locked, path_hand_over,
 )
@@ -85,6 +85,14 @@ cdef inline Outcome batch_check(Core *c, Batch *b, Rules rules, Answer *answer) 
 
 cdef inline int32_t batch_label(Batch *b, int64_t i) noexcept nogil:
     return b.labels[i] if b.labels != NULL else 0
+
+
+cdef inline bint all_zero(const int32_t *words, int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        if words[i]:
+            return False
+    return True
 
 
 cdef inline bint batch_reserve(Core *c, Batch *b, int32_t *more_out, int32_t *more_in) noexcept nogil:
@@ -220,6 +228,7 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
         b.count = kept
         memset(heads, 0, 2 * <size_t>n * sizeof(int32_t))
         outcome = DONE if batch_reserve(c, b, o.first_out, o.first_in) else NO_MEMORY
+        debug_assert(all_zero(heads, 2 * <int64_t>n))
     if outcome == DONE:
         outcome = batch_publish(c, b, agains, again, rules, answer)
         answer.added = kept

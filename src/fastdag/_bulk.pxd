@@ -12,7 +12,7 @@ Guarantees
 Assumes the order lock is held exclusively.
 """
 
-from fastdag._atomics cimport acquire
+from fastdag._atomics cimport acquire, debug_assert
 from fastdag._batch cimport Batch, batch_check, bulk_add_small, edges_in
 from fastdag._edges cimport Core, Rules
 from fastdag._onepass cimport bulk_add_large
@@ -22,6 +22,7 @@ from fastdag._types cimport DONE, Answer, Outcome
 cdef inline Outcome bulk_add(Core *c, Batch *b, Rules rules, Answer *answer) noexcept nogil:
     """Add a batch, all or nothing; changes the batch's arrays. Order lock held exclusively."""
     cdef Outcome outcome = batch_check(c, b, rules, answer)
+    debug_assert(c.lock.writing.load(acquire))
     if outcome != DONE or b.count == 0:
         return outcome
     # One pass costs some 40 ns for each vertex and edge there is, the search about 1 µs for each new edge. Conflicts of

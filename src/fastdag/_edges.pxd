@@ -15,7 +15,7 @@ from libc.stdlib cimport free
 from fastdag._adjacency cimport (
     edge_append_locked, edge_exists_locked, edge_label_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
 )
-from fastdag._atomics cimport clock_ns, relaxed
+from fastdag._atomics cimport clock_ns, debug_assert, relaxed
 from fastdag._locks cimport (
     OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared, reader_slot,
 )
@@ -108,6 +108,9 @@ cdef inline void edge_write_locked(Core *c, Ref u, Ref v, int32_t label, bint lo
     cdef int32_t status
     cdef uint64_t share
     cdef int64_t now
+    debug_assert(source.guard.held())
+    debug_assert(target.guard.held())
+    debug_assert(c.board.log.lock.held() >= logging)
     if c.board.on:
         now = clock_ns() if logging else 0
         status = status_of(&c.board, v.id)
@@ -224,6 +227,7 @@ cdef inline Outcome edge_settle(Core *c, Overlay *overlay, int32_t u, int32_t v)
         overlay.first_out[u] < 0 and overlay.first_in[u] < 0))
     cdef bint free_target = isolated(target) and (overlay.first_out == NULL or (
         overlay.first_out[v] < 0 and overlay.first_in[v] < 0))
+    debug_assert(c.lock.writing.load(relaxed))
     if order_agrees(&c.store, u, v):
         return DONE
     if free_source and order_take_end(&c.store, &c.order, u, not free_target, True) == REORDER:

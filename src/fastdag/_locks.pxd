@@ -19,7 +19,7 @@ Assumes
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from fastdag._atomics cimport atomic, clock_ns, mutex, relaxed, seq_cst
+from fastdag._atomics cimport atomic, clock_ns, debug_assert, mutex, relaxed, seq_cst
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
@@ -147,6 +147,8 @@ cdef inline bint order_lock_exclusive(OrderLock *lock, bint wait) noexcept nogil
 
 
 cdef inline void order_unlock_exclusive(OrderLock *lock) noexcept nogil:
+    debug_assert(lock.gate.held())
+    debug_assert(lock.writing.load(seq_cst))
     lock.writing.store(0, seq_cst)
     lock.gate.unlock()
 

@@ -20,7 +20,7 @@ Assumes
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release, seq_cst
+from fastdag._atomics cimport acquire, atomic, debug_assert, mutex, relaxed, release, seq_cst
 from fastdag._locks cimport (
     LockStats, OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
 )
@@ -111,6 +111,8 @@ cdef inline void log_write_locked(
 ) noexcept nogil:
     """Append an entry; room has been reserved. O(1)."""
     cdef Entry *entry = &log.entries[log.last & (log.room - 1)]
+    debug_assert(log.lock.held())
+    debug_assert(log.last - log.first < log.room)
     log.sequence += 1
     log.last += 1
     entry.kind = kind

@@ -15,7 +15,7 @@ Assumes
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, prefetch, relaxed, release
+from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, debug_assert, prefetch, relaxed, release
 from fastdag._locks cimport OrderLock, mutex_take, order_lock_shared, order_unlock_shared
 from fastdag._log cimport (
     REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
@@ -139,6 +139,7 @@ cdef inline Outcome status_set_locked(
     cdef int32_t *labels
     cdef Flip flip
     cdef bint logging
+    debug_assert(vertex_at(s, ref.id).guard.held())
     old[0] = status_of(b, ref.id)
     if not alive(s, ref):
         return STALE

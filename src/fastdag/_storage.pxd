@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acquire, atomic, mutex, relaxed, release
+from fastdag._atomics cimport acquire, atomic, debug_assert, mutex, relaxed, release
 from fastdag._locks cimport LockStats, mutex_take
 from fastdag._types cimport (
     Ref, Segments, segment_of, segment_offset, segments_free,
@@ -108,6 +108,7 @@ cdef inline void vertex_settle_locked(Store *s, int32_t id) noexcept nogil:
     """Let a vertex be seen, and stay, if it was tentative. Its lock held. O(1)."""
     cdef Vertex *v = vertex_at(s, id)
     cdef uint64_t born = v.born.load(relaxed)
+    debug_assert(v.guard.held())
     if born & tentative_bit():
         s.settled.fetch_add(1, relaxed)
         v.born.store(born & ~tentative_bit(), release)

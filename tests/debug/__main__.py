@@ -1,4 +1,4 @@
-"""Build the core with a sanitizer and run what proves it: `python -m tests.debug address thread`.
+"""Build the core for debugging, or with a sanitizer, and run what proves it: `python -m tests.debug debug thread`.
 
 Each build has a folder of its own under build/, so the normal one stays. The interpreter is the one that runs this; it
 needs Cython, setuptools and pytest, and knows nothing of sanitizers: their library is loaded before it.
@@ -7,6 +7,7 @@ needs Cython, setuptools and pytest, and knows nothing of sanitizers: their libr
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-LIBRARIES = {"address": ["libasan.so", "libubsan.so"], "thread": ["libtsan.so"], "": []}
+LIBRARIES = {"address": ["libasan.so", "libubsan.so"], "thread": ["libtsan.so"], "debug": [], "coverage": []}
+LEAST = 95  # per cent of lines that have to be run
 
 OPTIONS = {
     # CPython frees nothing of what it has at exit, so leaks are counted by the tests of failed allocations instead.
@@ -27,18 +29,21 @@ OPTIONS = {
     "PYTHONMALLOC": "malloc",
 }
 
-THREADED = [
-    "tests/test_graph_threads.py",
-    "tests/test_subscribers.py",
-    "tests/test_waiters.py",
-    "tests/test_interrupts.py",
-]
+TESTS = {
+    "debug": ["-s", "-o", "norecursedirs=.*", "tests/debug/memory.py", "tests/debug/schedules.py"],
+    "thread": [f"tests/test_{name}.py" for name in ("graph_threads", "subscribers", "waiters", "interrupts")],
+    "address": [f"tests/test_{name}.py" for name in ("graph", "graph_errors", "status_graph", "graphlib")],
+}
 
 
 def build(sanitize: str, *, verbose: bool) -> Path:
-    """Compile into build/<sanitize or debug>/lib; what changed only."""
-    base = ROOT / "build" / (sanitize or "debug")
+    """Compile into build/<sanitize>/lib; what changed only."""
+    base = ROOT / "build" / sanitize
     environment = {**os.environ, "FASTDAG_DEBUG": "1", "FASTDAG_SANITIZE": sanitize}
+    if sanitize == "debug":
+        environment["FASTDAG_SANITIZE"] = ""
+    elif sanitize == "coverage":  # by gcc: the tracing of Cython sees only what holds the interpreter
+        environment |= {"FASTDAG_SANITIZE": "", "CXXFLAGS": "--coverage", "LDFLAGS": "--coverage"}
     command = [sys.executable, "setup.py", "-q", "build", f"--build-base={base}", f"--build-lib={base / 'lib'}"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=not verbose, text=True, check=False)
     if done.returncode:
@@ -52,7 +57,7 @@ def library(name: str) -> str:
 
 def run(sanitize: str, lib: Path, arguments: list[str]) -> bool:
     """Run Python under a build; whether it exited with 0 and no sanitizer has reported anything."""
-    reports = ROOT / "build" / (sanitize or "debug") / "report"
+    reports = ROOT / "build" / sanitize / "report"
     for old in reports.parent.glob("report.*"):
         old.unlink()
     variables = {
@@ -67,17 +72,53 @@ def run(sanitize: str, lib: Path, arguments: list[str]) -> bool:
     command += ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, *arguments]
     began = time.monotonic()
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
-    print(f"-- {sanitize or 'debug'}: {' '.join(arguments)}: exit {code}, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"-- {sanitize}: {' '.join(arguments)}: exit {code}, {time.monotonic() - began:.0f} s", flush=True)
     found = sorted(reports.parent.glob("report.*"))
     for report in found:
         print(report.read_text(errors="replace"))
     return code == 0 and not found
 
 
+def measure_coverage(lib: Path) -> bool:
+    """Run all tests but the debug build's own; lines and branches of Python, lines of the core."""
+    base = lib.parent
+    for old in base.rglob("*.gcda"):
+        old.unlink()
+    data = f"--data-file={base / 'python'}"
+    # Left out: what catches coverage itself in the middle of something, by a signal, a fork or for want of memory.
+    names = ("fork", "interrupts", "packaging", "benchmarks", "profiles")
+    left_out = [f"--ignore=tests/test_{name}.py" for name in names]
+    left_out.append("--deselect=tests/test_graphlib.py::test_out_of_memory_while_draining_changes_nothing")
+    under = ["-m", "coverage", "run", "--branch", f"--source={lib / 'fastdag'}", data, "-m", "pytest", "-q"]
+    good = run("coverage", lib, [*under, "-p", "no:cacheprovider", "tests", *left_out])
+    report = ["-m", "coverage", "report", data, f"--fail-under={LEAST}", "--show-missing"]
+    return run("coverage", lib, report) and core_coverage(base) and good
+
+
+def core_coverage(base: Path) -> bool:
+    """What gcc has counted, by lines of the core's .pyx and .pxd, each run if anything made of it was."""
+    runs: dict[str, dict[int, int]] = {}
+    for counts in base.rglob("_core.gcda"):
+        answer = subprocess.check_output(["gcov", "--json-format", "--stdout", str(counts)], cwd=ROOT)
+        for line in answer.splitlines():
+            for source in json.loads(line)["files"]:
+                if source["file"].startswith("fastdag/_"):
+                    lines = runs.setdefault(source["file"], {})
+                    for entry in source["lines"]:
+                        lines[entry["line_number"]] = lines.get(entry["line_number"], 0) + entry["count"]
+    for name, lines in sorted(runs.items()):
+        never = [str(number) for number, count in sorted(lines.items()) if not count]
+        print(f"{name:28}{len(lines):6}{100 - 100 * len(never) / len(lines):8.1f} %  {' '.join(never)}")
+    total = sum(map(len, runs.values()))
+    run_once = sum(count > 0 for lines in runs.values() for count in lines.values())
+    print(f"{'lines of the core':28}{total:6}{100 * run_once / total:8.1f} %")
+    return 100 * run_once >= LEAST * total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.debug", description=__doc__)
-    parser.add_argument("sanitize", nargs="+", choices=["address", "thread"])
-    parser.add_argument("--operations", type=int, default=20_000, help="of each native thread, in each of 5 rounds")
+    parser.add_argument("sanitize", nargs="+", choices=["address", "thread", "debug", "coverage"])
+    parser.add_argument("--operations", type=int, default=10_000, help="of each native thread, in each of 5 rounds")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--native", action="store_true", help="only the native threads, not the threaded tests")
     parser.add_argument("--verbose", action="store_true", help="show the compiler's output")
@@ -85,10 +126,14 @@ def main() -> None:
     good = True
     for sanitize in options.sanitize:
         lib = build(sanitize, verbose=options.verbose)
-        native = ["tests/debug/native.py", str(options.operations), str(options.seed)]
-        good = run(sanitize, lib, native) and good
+        if sanitize == "coverage":
+            good = measure_coverage(lib) and good
+            continue
+        if sanitize != "debug":
+            native = ["tests/debug/native.py", str(options.operations), str(options.seed)]
+            good = run(sanitize, lib, native) and good
         if not options.native:
-            good = run(sanitize, lib, ["-m", "pytest", "-q", "-p", "no:cacheprovider", *THREADED]) and good
+            good = run(sanitize, lib, ["-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS[sanitize]]) and good
     sys.exit(0 if good else "a sanitizer or a test has something to say, see above")
 
 

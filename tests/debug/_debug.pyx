@@ -1,15 +1,23 @@
-"""What proves the core in its debug build: native threads that do nothing but core operations.
+"""What proves the core in its debug build: native threads that do nothing but core operations, and schedules of such threads.
 
 Built with FASTDAG_DEBUG=1 only, from the same headers as `fastdag._core`; `python -m tests.debug` builds and runs it.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+
+from libcpp.vector cimport vector
 
 from fastdag._atomics cimport acquire
 from fastdag._check cimport core_check
+from fastdag._readiness cimport readiness_at, status_of, watched_bit
+from fastdag._storage cimport EdgeList, list_labels, list_words, seen_at, vertex_at
 
-from machine cimport CODES, LABELS, NAMES, OPS, PLAIN_OPS, Machine, Step, machine_do, machine_free, machine_start
+from machine cimport (
+    ADD, CODES, DEPEND, DEPEND_ALL, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, Machine, Step, machine_do, machine_free,
+    machine_start,
+)
 
 cdef extern from *:
     """
@@ -32,7 +40,7 @@ cdef struct Round:
     Machine *machine
     uint64_t seed
     int64_t operations       # of each thread
-    int first, last          # the operations to choose from
+    bint statuses
 
 
 cdef inline uint64_t random_next(uint64_t *state) noexcept nogil:
@@ -45,25 +53,42 @@ cdef inline uint64_t random_next(uint64_t *state) noexcept nogil:
     return x ^ (x >> 31)
 
 
-cdef void step_choose(Step *p, uint64_t *state, int first, int last, int32_t names) noexcept nogil:
+cdef inline bint with_statuses(int op) noexcept nogil:
+    return op > PLAIN_OPS
+
+
+cdef void step_choose(Step *p, uint64_t *state, int op, int32_t names) noexcept nogil:
+    """Names, and a label or status, at random."""
     cdef uint64_t x = random_next(state)
-    p.op = first + <int32_t>((x & 0xFFFF) % <uint64_t>(last - first))
-    if p.op == PLAIN_OPS:
-        p.op = first
-    p.a = <int32_t>((x >> 16 & 0xFFFF) % <uint64_t>names)
-    p.b = <int32_t>((x >> 32 & 0xFFFF) % <uint64_t>(names - 1))
+    p.op = op
+    p.a = <int32_t>((x & 0xFFFF) % <uint64_t>names)
+    p.b = <int32_t>((x >> 16 & 0xFFFF) % <uint64_t>(names - 1))
     p.b += p.b >= p.a
-    p.c = <int32_t>((x >> 48) & 0xFF) % (CODES if last == OPS else LABELS)
+    p.third = (p.a + p.b + 1) % names
+    if p.third == p.a or p.third == p.b:
+        p.third = -1
+    x >>= 32
+    if op == DEPEND or op == DEPEND_ALL:
+        p.c = 1 + <int32_t>(x % <uint64_t>(LABELS - 1))
+    else:
+        p.c = <int32_t>(x % <uint64_t>(CODES if with_statuses(op) else LABELS))
+
+
+cdef int op_choose(uint64_t *state, bint statuses) noexcept nogil:
+    cdef int first = PLAIN_OPS + 1 if statuses else 0
+    cdef int last = OPS if statuses else PLAIN_OPS
+    return first + <int>(random_next(state) % <uint64_t>(last - first))
 
 
 cdef void round_run(void *shared, int thread) noexcept nogil:
     cdef Round *r = <Round *>shared
     cdef uint64_t state = r.seed + <uint64_t>thread * 1_000_003
     cdef Step p
+    cdef int64_t[3] answer
     cdef int64_t i
     for i in range(r.operations):
-        step_choose(&p, &state, r.first, r.last, r.machine.most)
-        machine_do(r.machine, &p, NULL)
+        step_choose(&p, &state, op_choose(&state, r.statuses), r.machine.most)
+        machine_do(r.machine, &p, answer)
 
 
 cdef class _Owner:
@@ -113,11 +138,262 @@ def stress(int threads, int rounds, int64_t operations, uint64_t seed, bint stat
     cdef int i
     r.machine = &owner.m
     r.operations = operations
-    r.first = PLAIN_OPS + 1 if statuses else 0
-    r.last = OPS if statuses else PLAIN_OPS
+    r.statuses = statuses
     for i in range(rounds):
         r.seed = seed + <uint64_t>i * 7919
         with nogil:
             in_threads(threads, round_run, &r)
         owner.check()
     return threads * rounds * operations
+
+
+# --- schedules -----------------------------------------------------------------------------------------------------------
+
+cdef extern from "history.h" nogil:
+    enum:
+        HISTORY_NAMES
+        HISTORY_THREADS
+        HISTORY_PER_THREAD
+    ctypedef struct Model:
+        unsigned char present, watched
+        signed char[8][8] label
+        signed char[8] status
+    ctypedef struct Record:
+        int32_t op, a, b, c, third
+        int64_t start, end
+        int64_t outcome
+        int64_t[3] answer
+    ctypedef struct Around "history::Around":
+        Model least, most
+        bint batch, changes
+    int history_take "history::take"(Model &, const Record &, int, const Around &)
+    bint explained "history::explained"(int, const int *, const Record (*)[8], const Model *, const Model *)
+
+cdef extern from "schedule.h" nogil:
+    cppclass fastdag_schedule:
+        vector[int64_t] preempt
+        uint64_t random, period
+        int64_t steps
+        int64_t switches
+        const char *failed
+        void run(int, int, Body, void *)
+
+cdef struct Program:
+    bint statuses
+    int names
+    int n_setup
+    Step[16] setup           # done one after the other, before the threads begin
+    int threads
+    int[4] count             # operations of each thread
+    Step[4][8] steps
+
+cdef struct Play:            # one run of a program
+    Program *program
+    Machine machine
+    fastdag_schedule *schedule
+    Record[4][8] records
+
+
+cdef void play_body(void *shared, int thread) noexcept nogil:
+    cdef Play *play = <Play *>shared
+    cdef Step step
+    cdef Record *r
+    cdef int i
+    for i in range(play.program.count[thread]):
+        step = play.program.steps[thread][i]
+        r = &play.records[thread][i]
+        r.op, r.a, r.b, r.c, r.third = step.op, step.a, step.b, step.c, step.third
+        r.start = play.schedule.steps
+        r.outcome = machine_do(&play.machine, &step, r.answer)
+        r.end = play.schedule.steps
+
+
+cdef void model_read(Machine *m, Model *model) noexcept nogil:
+    """The state that a machine is in; nothing runs."""
+    cdef EdgeList *outs
+    cdef int name, i, id
+    memset(model, 0, sizeof(Model))
+    for name in range(m.most):
+        id = m.refs[name].id
+        if id < 0 or seen_at(&m.core.store, id) != m.refs[name].born:
+            continue
+        model.present |= <unsigned char>(1 << name)
+        outs = &vertex_at(&m.core.store, id).outs
+        for i in range(outs.count):
+            model.label[name][m.name_of[list_words(outs)[i]].load(acquire)] = <signed char>(list_labels(outs)[i] + 1)
+        if m.core.board.on:
+            model.status[name] = <signed char>(status_of(&m.core.board, id) + 1)
+            if readiness_at(&m.core.board, id).word.load(acquire) & watched_bit():
+                model.watched |= <unsigned char>(1 << name)
+
+
+cdef object program_play(Program *program, Play *play, fastdag_schedule *schedule, int first):
+    """Run a program in a schedule: None, or what is wrong."""
+    cdef Model start, end
+    cdef Record r
+    cdef Around around
+    cdef int32_t id = -1
+    cdef int i
+    cdef const char *broken
+    memset(<void *>play, 0, sizeof(Play))
+    memset(&start, 0, sizeof(Model))
+    play.program = program
+    play.schedule = schedule
+    machine_start(&play.machine, program.statuses, program.names)
+    for i in range(program.n_setup):
+        memset(&r, 0, sizeof(Record))
+        r.op, r.a, r.b, r.c = program.setup[i].op, program.setup[i].a, program.setup[i].b, program.setup[i].c
+        r.third = program.setup[i].third
+        r.outcome = machine_do(&play.machine, &program.setup[i], r.answer)
+        memset(&around, 0, sizeof(Around))
+        around.least = around.most = start
+        if history_take(start, r, 0, around) != 1:
+            return f"operation {i} before the threads began was answered {r.outcome} {r.answer}"
+    schedule.run(program.threads, first, play_body, play)
+    if schedule.failed != NULL:
+        return schedule.failed.decode()  # what the threads hold stays as it is
+    broken = core_check(&play.machine.core, &id)
+    if broken != NULL:
+        return f"vertex {id}: {broken.decode()}"
+    if play.machine.wrong.load(acquire):
+        return "the log has a gap"
+    model_read(&play.machine, &end)
+    machine_free(&play.machine)
+    if not explained(program.threads, program.count, play.records, &start, &end):
+        return f"no order of the operations explains what they answered, from {start} to {end}"
+    return None
+
+
+cdef dict schedule_dict(Program *program, Play *play, fastdag_schedule *schedule, int first, str wrong):
+    return {
+        "wrong": wrong,
+        "first": first,
+        "preempt": list(schedule.preempt),
+        "steps": schedule.steps,
+        "setup": [program.setup[i] for i in range(program.n_setup)],
+        "records": [[play.records[t][i] for i in range(program.count[t])] for t in range(program.threads)],
+    }
+
+
+cdef void program_begin(Program *program, bint statuses, int names, uint64_t *state) noexcept:
+    """A graph to begin with: eight edges at random, some refused; where there are statuses, most of the names registered."""
+    cdef int i, n = 0
+    memset(program, 0, sizeof(Program))
+    program.statuses = statuses
+    program.names = names
+    for i in range(names if statuses else 0):
+        if random_next(state) & 7:
+            step_choose(&program.setup[n], state, REGISTER, names)
+            program.setup[n].a = i
+            n += 1
+    for i in range(8):
+        step_choose(&program.setup[n], state, DEPEND if statuses else ADD, names)
+        n += 1
+    program.n_setup = n
+
+
+class ScheduleError(AssertionError):
+    """A schedule in which something went wrong; `.schedule` says which, and what."""
+
+    def __init__(self, schedule):
+        super().__init__(schedule["wrong"], schedule)
+        self.schedule = schedule
+
+
+cdef class Pair:
+    """Two threads, one doing an operation three times, the other another one, on names drawn with a seed."""
+
+    cdef Program program
+    cdef Play *play
+    cdef fastdag_schedule *schedule
+    cdef readonly int64_t schedules, steps
+
+    def __cinit__(self, int one, int other, uint64_t seed, int names=4, int operations=3):
+        cdef uint64_t state = seed
+        cdef int i
+        self.play = <Play *>malloc(sizeof(Play))
+        self.schedule = new fastdag_schedule()
+        program_begin(&self.program, with_statuses(one), names, &state)
+        self.program.threads = 2
+        self.program.count[0] = self.program.count[1] = operations
+        for i in range(operations):
+            step_choose(&self.program.steps[0][i], &state, one, names)
+            step_choose(&self.program.steps[1][i], &state, other, names)
+
+    def __dealloc__(self):
+        free(self.play)
+        del self.schedule
+
+    def replay(self, int first, preempt):
+        """Run one schedule; what happened."""
+        self.schedule.preempt = preempt
+        wrong = program_play(&self.program, self.play, self.schedule, first)
+        return schedule_dict(&self.program, self.play, self.schedule, first, wrong)
+
+    def explore(self, int preemptions):
+        """Run every schedule with at most so many preemptions: switches where the running thread could go on."""
+        self.schedule.preempt.clear()
+        self._explore(0, preemptions)
+        self._explore(1, preemptions)
+        return self.schedules
+
+    cdef int _explore(self, int first, int left) except -1:
+        cdef int64_t at = self.schedule.preempt.back() if self.schedule.preempt.size() else 0
+        cdef int64_t steps, before
+        wrong = program_play(&self.program, self.play, self.schedule, first)
+        if wrong is not None:
+            raise ScheduleError(schedule_dict(&self.program, self.play, self.schedule, first, wrong))
+        if self.schedule.switches < <int64_t>self.schedule.preempt.size():
+            return 0  # nobody else could go on there: that schedule was run before
+        steps = self.schedule.steps
+        self.schedules += 1
+        self.steps += steps
+        if left:
+            for before in range(at + 1, steps + 1):
+                self.schedule.preempt.push_back(before)
+                self._explore(first, left - 1)
+                self.schedule.preempt.pop_back()
+        return 0
+
+
+def random_schedules(int count, uint64_t seed, bint statuses, int threads=3, int operations=5, int names=5):
+    """Run random programs, each in a random schedule of its own. Raises ScheduleError with the seed of one that goes wrong.
+
+    Returns the number of steps in all. A seed that goes wrong is run again alone by `random_schedules(1, seed, …)`.
+    """
+    cdef Program program
+    cdef Play *play = <Play *>malloc(sizeof(Play))
+    cdef fastdag_schedule schedule
+    cdef uint64_t state
+    cdef int64_t steps = 0
+    cdef int i, t, k
+    if not (2 <= threads <= HISTORY_THREADS and operations <= HISTORY_PER_THREAD and 2 <= names <= HISTORY_NAMES):
+        raise ValueError(f"{threads} threads with {operations} operations on {names} names are too many, or too few")
+    try:
+        for i in range(count):
+            state = seed + <uint64_t>i
+            program_begin(&program, statuses, names, &state)
+            program.threads = threads
+            for t in range(threads):
+                program.count[t] = operations
+                for k in range(operations):
+                    step_choose(&program.steps[t][k], &state, op_choose(&state, statuses), names)
+            schedule.random = random_next(&state) | 1
+            schedule.period = 2 + random_next(&state) % 30
+            wrong = program_play(&program, play, &schedule, <int>(random_next(&state) % <uint64_t>threads))
+            steps += schedule.steps
+            if wrong is not None:
+                raise ScheduleError(
+                    {"seed": seed + <uint64_t>i, "statuses": statuses} | schedule_dict(&program, play, &schedule, 0, wrong)
+                )
+    finally:
+        free(play)
+    return steps
+
+
+PLAIN = ["ADD", "REMOVE", "LOOK", "OUTS", "INS", "DEGREES", "KEEP", "DROP", "PATH", "DOWN", "UP", "BATCH", "WHOLE", "NUMBER"]
+WITH_STATUSES = [
+    "REGISTER", "REGISTER_BOTH", "SET", "SET_BOTH", "SET_BOTH_FLIPS", "DEPEND", "DEPEND_ALL", "STATUS", "WATCH", "UNWATCH",
+    "LOG", "WAITER", "SUBSCRIBER",
+]
+NUMBERS = {name: i for i, name in enumerate(PLAIN)} | {name: PLAIN_OPS + 1 + i for i, name in enumerate(WITH_STATUSES)}

@@ -21,12 +21,12 @@ from fastdag._readiness cimport NOT_REGISTERED, Masks, masks_at, readiness_at, s
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
 from fastdag._search cimport search_free
 from fastdag._statuses cimport status_register, statuses_set
-from fastdag._storage cimport STRIPES, Stripe, store_free, vertex_at
+from fastdag._storage cimport STRIPES, Stripe, life_at, seen_at, store_free
 from fastdag._types cimport (
     BUSY, CYCLE, DONE, EXISTED, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REPLACED, STALE, UNREGISTERED,
     Answer, Flip, Outcome, Ref, segments_free, segments_reserve,
 )
-from fastdag._vertices cimport vertex_keep, vertex_make, vertex_remove, vertex_room
+from fastdag._vertices cimport vertex_keep, vertex_look, vertex_make, vertex_remove, vertex_room
 from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_take, walk_free, walk_reach
 
 cdef enum Op:
@@ -68,6 +68,7 @@ cdef enum:
 cdef struct Step:
     int32_t op
     int32_t a, b, c          # names, and a label or status
+    int32_t third            # the name that a batch mentions beside a and b; -1: it has one edge only
 
 cdef struct Machine:
     Core core
@@ -75,7 +76,6 @@ cdef struct Machine:
     Ref[NAMES] refs          # by name; id -1: not there
     atomic[int32_t] *name_of # by id
     vector[int32_t] *spare   # ids to be used again
-    bint watching[NAMES]
     atomic[int32_t] sorting  # 1: somebody is the waiters' reader
     atomic[int32_t] calling  # 1: somebody is the subscribers'
     int32_t most             # how many names are in use
@@ -116,10 +116,19 @@ cdef inline void machine_free(Machine *m):
 
 
 cdef inline bint name_find(Machine *m, int32_t name, Ref *ref) noexcept nogil:
+    """Look a vertex up as readers do: a tentative one is not there."""
+    cdef Outcome outcome
     m.names.lock()
     ref[0] = m.refs[name]
     m.names.unlock()
-    return ref.id >= 0 and vertex_at(&m.core.store, ref.id).born.load(acquire) == ref.born
+    if ref.id < 0 or life_at(&m.core.store, ref.id) != ref.born:
+        return False
+    if seen_at(&m.core.store, ref.id) == ref.born:
+        return True
+    outcome = vertex_look(&m.core, ref[0], False)
+    if outcome == BUSY:
+        outcome = vertex_look(&m.core, ref[0], True)
+    return outcome == DONE
 
 
 cdef inline bint name_make(Machine *m, int32_t name, Ref *ref) noexcept nogil:
@@ -127,7 +136,7 @@ cdef inline bint name_make(Machine *m, int32_t name, Ref *ref) noexcept nogil:
     cdef int32_t id
     cdef bint made = False
     m.names.lock()
-    if m.refs[name].id < 0 or vertex_at(&m.core.store, m.refs[name].id).born.load(acquire) != m.refs[name].born:
+    if m.refs[name].id < 0 or life_at(&m.core.store, m.refs[name].id) != m.refs[name].born:
         if not m.spare.empty():
             id = m.spare.back()
             m.spare.pop_back()
@@ -194,8 +203,8 @@ cdef inline Outcome do_batch(Machine *m, Step *p, int64_t n, Rules rules, Answer
     cdef Outcome outcome = STALE
     source_names[0] = source_names[2] = p.a
     source_names[1] = target_names[0] = p.b
-    target_names[1] = target_names[2] = (p.a + p.b + 1) % m.most
-    if target_names[1] == p.a or target_names[1] == p.b:
+    target_names[1] = target_names[2] = p.third
+    if p.third < 0:
         n = 1
     memset(made, 0, sizeof(made))
     memset(&b, 0, sizeof(Batch))
@@ -236,12 +245,7 @@ cdef inline Outcome do_batch(Machine *m, Step *p, int64_t n, Rules rules, Answer
     return outcome
 
 
-cdef inline void note(vector[int64_t] *result, int64_t word) noexcept nogil:
-    if result != NULL:
-        result.push_back(word)
-
-
-cdef inline Outcome do_ends(Machine *m, Step *p, vector[int64_t] *result) noexcept nogil:
+cdef inline Outcome do_ends(Machine *m, Step *p, int64_t *answer) noexcept nogil:
     """The edges of one vertex as a set of words, which do not depend on the order of the list."""
     cdef Ref ref
     cdef Ends e
@@ -267,18 +271,19 @@ cdef inline Outcome do_ends(Machine *m, Step *p, vector[int64_t] *result) noexce
             count = e.count
             for i in range(e.count):
                 name = m.name_of[e.ids[i]].load(acquire)
-                sum += <int64_t>1 << (name & 63)
+                sum += <int64_t>1 << (name & 31)
                 if not backward or m.core.store.in_words == 2:
                     sum += <int64_t>(e.labels[i] + 1) * (name + 1) << 32
         if m.core.store.recycled.load(acquire) == recycled:
             break
     ends_free(&e)
-    note(result, count)
-    note(result, sum)
+    answer[0] = count
+    answer[1] = sum
+    answer[2] = not backward or m.core.store.in_words == 2  # whether the labels are in the sum
     return DONE
 
 
-cdef inline Outcome do_walk(Machine *m, Step *p, vector[int64_t] *result) noexcept nogil:
+cdef inline Outcome do_walk(Machine *m, Step *p, int64_t *answer) noexcept nogil:
     cdef Ref u, goal
     cdef Walk w
     cdef Outcome outcome
@@ -303,26 +308,29 @@ cdef inline Outcome do_walk(Machine *m, Step *p, vector[int64_t] *result) noexce
                 sum |= <int64_t>1 << (m.name_of[w.ids[i]].load(acquire) & 63)
         walk_free(&w)
         if m.core.store.recycled.load(acquire) == recycled:
-            note(result, sum)
+            answer[0] = sum
             return outcome
 
 
-cdef inline Outcome do_whole(Machine *m, vector[int64_t] *result) noexcept nogil:
-    """Every edge as a word, in the order of names."""
+cdef inline Outcome do_whole(Machine *m, int64_t *answer) noexcept nogil:
+    """All edges as one number, all vertices as another."""
     cdef Snapshot t
     cdef int32_t u
-    cdef int64_t i, sum = 0
+    cdef int64_t i, sum = 0, vertices = 0
     cdef uint64_t recycled = 0
     cdef Outcome outcome
     while True:
         recycled = m.core.store.recycled.load(acquire)
         sum = 0
-        outcome = snapshot_take(&m.core, &t)
+        vertices = 0
+        outcome = snapshot_take(&m.core, &t, False)
+        if outcome == BUSY:
+            outcome = snapshot_take(&m.core, &t, True)
         if outcome != DONE:
             return outcome
         for u in range(t.vertices):
             if t.born[u]:
-                sum += <int64_t>m.name_of[u].load(acquire) * 1_000_003 + 17
+                vertices |= <int64_t>1 << (m.name_of[u].load(acquire) & 63)
             for i in range(t.first[u], t.first[u + 1]):
                 sum += (
                     <int64_t>(m.name_of[u].load(acquire) + 1) * 0x10001
@@ -330,80 +338,84 @@ cdef inline Outcome do_whole(Machine *m, vector[int64_t] *result) noexcept nogil
                 )
         snapshot_free(&t)
         if m.core.store.recycled.load(acquire) == recycled:
-            note(result, sum)
+            answer[0] = sum
+            answer[1] = vertices
             return DONE
 
 
-cdef inline Outcome do_statuses(Machine *m, Step *p, vector[int64_t] *result) noexcept nogil:
+cdef inline int64_t flips_sum(Machine *m, Answer *told) noexcept nogil:
+    """Changes of state as bits: whose, and to which."""
+    cdef int64_t i, sum = 0
+    for i in range(told.flipped if told.flips != NULL else 0):
+        sum += <int64_t>1 << (8 + 8 * told.flips[i].state + (m.name_of[told.flips[i].id].load(acquire) & 7))
+    return sum
+
+
+cdef inline Outcome do_statuses(Machine *m, Step *p, int64_t *answer) noexcept nogil:
     cdef Ref[2] refs
-    cdef int32_t[2] old
+    cdef int64_t changed = 0
     cdef bint[2] made
-    cdef Answer answer
+    cdef Answer told
     cdef Outcome outcome = STALE
     cdef bint register = p.op == REGISTER_BOTH
-    cdef int64_t i
-    memset(&answer, 0, sizeof(Answer))
+    memset(&told, 0, sizeof(Answer))
     memset(made, 0, sizeof(made))
     while outcome == STALE:
         if register:
             made[0] = name_make(m, p.a, &refs[0]) or made[0]
             made[1] = name_make(m, p.b, &refs[1]) or made[1]
-        elif not name_find(m, p.a, &refs[0]) or not name_find(m, p.b, &refs[1]):
+        elif (
+            not name_find(m, p.a, &refs[0]) or not name_find(m, p.b, &refs[1])
+            or status_of(&m.core.board, refs[0].id) < 0 or status_of(&m.core.board, refs[1].id) < 0
+        ):
             return STALE
-        outcome = statuses_set(&m.core, refs, 2, p.c, register, p.op == SET_BOTH_FLIPS, old, &answer)
+        outcome = statuses_set(&m.core, refs, 2, p.c, register, p.op == SET_BOTH_FLIPS, &changed, &told)
     if register and outcome != DONE:
         if made[0]:
             name_discard(m, p.a, refs[0])
         if made[1]:
             name_discard(m, p.b, refs[1])
     if outcome == DONE:
-        note(result, old[0])
-        note(result, old[1])
-        for i in range(answer.flipped):
-            note(result, m.name_of[answer.flips[i].id].load(acquire) * 4 + answer.flips[i].state)
-    free(answer.flips)
+        answer[0] = changed
+        answer[1] = flips_sum(m, &told)
+    free(told.flips)
     return outcome
 
 
-cdef inline Outcome do_status(Machine *m, Step *p, vector[int64_t] *result) noexcept nogil:
+cdef inline Outcome do_status(Machine *m, Step *p, int64_t *answer) noexcept nogil:
     """One vertex's status: register, set, read."""
     cdef Ref ref
-    cdef Answer answer
+    cdef Answer told
     cdef Flip[NAMES] flips
     cdef Outcome outcome = STALE
     cdef int32_t old = NOT_REGISTERED
-    cdef int64_t since, i
+    cdef int64_t since
     cdef int state = 0
-    cdef bint made = False
-    memset(&answer, 0, sizeof(Answer))
-    answer.flips = flips
-    answer.room = NAMES
+    memset(&told, 0, sizeof(Answer))
     while outcome == STALE:
         if p.op == REGISTER:
-            made = name_make(m, p.a, &ref) or made
-            answer.flips = NULL
-            answer.room = 0
-            outcome = status_register(&m.core, ref, p.c, &answer, False)
+            name_make(m, p.a, &ref)
+            outcome = status_register(&m.core, ref, p.c, &told, False)
             if outcome == BUSY:
-                outcome = status_register(&m.core, ref, p.c, &answer, True)
+                outcome = status_register(&m.core, ref, p.c, &told, True)
         elif not name_find(m, p.a, &ref):
-            return STALE
+            break
         elif p.op == SET:
-            outcome = status_set(&m.core.store, &m.core.board, ref, p.c, -1, False, &old, &answer, False)
+            told.flips = flips
+            told.room = NAMES
+            outcome = status_set(&m.core.store, &m.core.board, ref, p.c, -1, False, &old, &told, False)
             if outcome == BUSY:
-                outcome = status_set(&m.core.store, &m.core.board, ref, p.c, -1, False, &old, &answer, True)
+                outcome = status_set(&m.core.store, &m.core.board, ref, p.c, -1, False, &old, &told, True)
         else:
             outcome = status_read(&m.core, ref, &old, &state, &since, False)
             if outcome == BUSY:
                 outcome = status_read(&m.core, ref, &old, &state, &since, True)
-            note(result, state)
-    note(result, old)
-    for i in range(answer.flipped if answer.flips != NULL else 0):
-        note(result, m.name_of[flips[i].id].load(acquire) * 4 + flips[i].state)
+    answer[0] = state if p.op == STATUS else old
+    answer[1] = old if p.op == STATUS else flips_sum(m, &told)
     return outcome
 
 
-cdef inline Outcome do_watch(Machine *m, Step *p) noexcept nogil:
+cdef inline Outcome do_watch(Machine *m, Step *p, int64_t *answer) noexcept nogil:
     cdef Ref ref
     cdef int32_t status, state
     cdef uint64_t sequence
@@ -418,12 +430,14 @@ cdef inline Outcome do_watch(Machine *m, Step *p) noexcept nogil:
         outcome = vertex_watch(&m.core.store, &m.core.board, ref, True, &status, &state, &sequence)
         if outcome == EXISTED:
             log_watch_less(&m.core.board.log)
-        return outcome
-    if not name_find(m, p.a, &ref):
+    elif not name_find(m, p.a, &ref):
         return STALE
-    outcome = vertex_watch(&m.core.store, &m.core.board, ref, False, &status, &state, &sequence)
-    if outcome == DONE:
-        log_watch_less(&m.core.board.log)
+    else:
+        outcome = vertex_watch(&m.core.store, &m.core.board, ref, False, &status, &state, &sequence)
+        if outcome == DONE:
+            log_watch_less(&m.core.board.log)
+    answer[0] = status
+    answer[1] = state
     return outcome
 
 
@@ -446,24 +460,23 @@ cdef inline Outcome do_read_log(Machine *m, Step *p) noexcept nogil:
     return DONE
 
 
-cdef inline Outcome machine_do(Machine *m, Step *p, vector[int64_t] *result) noexcept nogil:
-    """Do one operation; what it answers goes to `result`, if given. Waits are retried as `_core.pyx` does."""
+cdef inline Outcome machine_do(Machine *m, Step *p, int64_t *answer) noexcept nogil:
+    """Do one operation; what it tells beside its outcome goes to `answer`, three words."""
     cdef Ref u, v
-    cdef Answer answer
+    cdef Answer told
     cdef Outcome outcome = STALE
     cdef int32_t label = 0
     cdef int64_t outs = 0, ins = 0
-    memset(&answer, 0, sizeof(Answer))
+    memset(&told, 0, sizeof(Answer))
+    answer[0] = answer[1] = answer[2] = 0
     if p.op == ADD:
-        outcome = do_add(m, p, Rules(True, False), &answer)
+        outcome = do_add(m, p, Rules(True, False), &told)
     elif p.op == DEPEND:
-        p.c = 1 + p.c % (LABELS - 1)
-        outcome = do_add(m, p, Rules(False, True), &answer)
+        outcome = do_add(m, p, Rules(False, True), &told)
     elif p.op == BATCH:
-        outcome = do_batch(m, p, 3, Rules(True, False), &answer)
+        outcome = do_batch(m, p, 3, Rules(True, False), &told)
     elif p.op == DEPEND_ALL:
-        p.c = 1 + p.c % (LABELS - 1)
-        outcome = do_batch(m, p, 2, Rules(False, True), &answer)
+        outcome = do_batch(m, p, 2, Rules(False, True), &told)
     elif p.op == REMOVE or p.op == LOOK:
         while outcome == STALE:
             if not name_find(m, p.a, &u) or not name_find(m, p.b, &v):
@@ -480,16 +493,16 @@ cdef inline Outcome machine_do(Machine *m, Step *p, vector[int64_t] *result) noe
                     outcome = edge_look(&m.core, u, v, &label, True)
                 if outcome == STALE:
                     break
-                note(result, label)
+                answer[0] = label if outcome == DONE else 0
     elif p.op == OUTS or p.op == INS:
-        outcome = do_ends(m, p, result)
+        outcome = do_ends(m, p, answer)
     elif p.op == DEGREES:
         if name_find(m, p.a, &u):
             outcome = vertex_degrees(&m.core, u, &outs, &ins, False)
             if outcome == BUSY:
                 outcome = vertex_degrees(&m.core, u, &outs, &ins, True)
-        note(result, outs)
-        note(result, ins)
+        answer[0] = outs
+        answer[1] = ins
     elif p.op == KEEP:
         while outcome == STALE:
             name_make(m, p.a, &u)
@@ -508,22 +521,21 @@ cdef inline Outcome machine_do(Machine *m, Step *p, vector[int64_t] *result) noe
             elif outcome == STALE:
                 break
     elif p.op == PATH or p.op == DOWN or p.op == UP:
-        outcome = do_walk(m, p, result)
+        outcome = do_walk(m, p, answer)
     elif p.op == WHOLE:
-        outcome = do_whole(m, result)
+        outcome = do_whole(m, answer)
     elif p.op == NUMBER:
-        note(result, edges_in(&m.core.store))
+        answer[0] = edges_in(&m.core.store)
         outcome = DONE
     elif p.op == REGISTER or p.op == SET or p.op == STATUS:
-        outcome = do_status(m, p, result)
+        outcome = do_status(m, p, answer)
     elif p.op == REGISTER_BOTH or p.op == SET_BOTH or p.op == SET_BOTH_FLIPS:
-        outcome = do_statuses(m, p, result)
+        outcome = do_statuses(m, p, answer)
     elif p.op == WATCH or p.op == UNWATCH:
-        outcome = do_watch(m, p)
+        outcome = do_watch(m, p, answer)
     elif p.op == LOG:
         log_switch(&m.core.board.log, p.c & 1)
         outcome = DONE
     else:
         outcome = do_read_log(m, p)
-    note(result, outcome)
     return outcome
