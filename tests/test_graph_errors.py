@@ -269,6 +269,29 @@ def test_an_edge_of_a_vertex_that_cannot_be_hashed(graph, name):
                     getattr(graph, name)(*edge)
 
 
+class RaisingOnce:
+    """Its first hash raises, as a signal handler may in the middle of it."""
+
+    def __init__(self, error):
+        self.errors = [error]
+
+    def __hash__(self):
+        if self.errors:
+            raise self.errors.pop()
+        return 5
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TypeError])
+def test_a_hash_that_raises_once(graph, kind):
+    for ask in (graph.add_vertex, graph.successors, graph.__contains__):
+        error = kind("not now")
+        with refused(graph, kind, "not now") as caught:
+            ask(RaisingOnce(error))
+        assert caught.value is error
+    with refused(graph, TypeError, r"vertex <.*> cannot be hashed \(unhashable for now\); use something hashable, .*"):
+        graph.add_vertex(RaisingOnce(TypeError("unhashable for now")))
+
+
 @pytest.mark.parametrize("times", range(4))
 def test_a_hash_that_works_for_a_while(graph, times):
     vertex = RaisingHash(times)

@@ -10,7 +10,8 @@ Guarantees
   it called again without the interpreter. No Python object is touched while a core lock is held.
 - Every operation happens, or leaves the graph as it was.
 - A read of names is one moment of the edges: ids are copied under the vertex lock; when ids were given back for use
-  meanwhile the read is made again under a pin, which keeps them from being used again.
+  meanwhile the read is made again under a pin, which keeps them from being used again. But for the labels of `in_edges`,
+  which are read source by source: one moment for all would take locks of all sources, or an end to every change.
 """
 
 import copyreg
@@ -23,7 +24,6 @@ from cpython cimport array
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Keys, PyDict_SetDefault, PyDict_Values
-from cpython.exc cimport PyErr_Clear
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsLong
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
@@ -145,6 +145,11 @@ cdef inline int64_t indices_copy(const Py_buffer *view, bint wide, bint signed, 
     return view.shape[0]
 
 
+cdef int raise_pending() except -1:
+    """Raise the exception that a C function has set."""
+    return -1
+
+
 @cython.no_gc_clear  # what a finalizer calls must find the names
 cdef class Graph:
     """A directed acyclic graph that many threads may read and change at once.
@@ -243,11 +248,10 @@ cdef class Graph:
         return name_mix(hash)
 
     cdef int _unhashable(self, vertex) except -1:
-        """Raise what hashing a vertex raised, in words of its own where the type is not hashable at all."""
+        """Raise what hashing a vertex has just raised, in words of its own where the type is not hashable at all."""
         cdef str why
-        PyErr_Clear()
         try:
-            hash(vertex)
+            raise_pending()
         except TypeError as error:
             why = str(error)
             if "unhashable" not in why:
@@ -861,7 +865,11 @@ cdef class Graph:
         return self._ends(vertex, False, True)
 
     def in_edges(self, vertex):
-        """The edges into a vertex, a list of `Edge`; empty when it is not there. O(edges of the vertex and out of each source)."""
+        """The edges into a vertex, a list of `Edge`; empty when it is not there. O(edges of the vertex and out of each source).
+
+        The sources are of one moment. Labels are kept with the sources, so each is of a moment of its own during the call; an
+        edge that is gone by then is left out.
+        """
         return self._ends(vertex, True, True)
 
     cdef int64_t _degree(self, vertex, bint outs, bint ins) except -1:
