@@ -108,6 +108,7 @@ class Scene:
 def interrupted(scene, trace):
     """Make the changes of a scene, going on after an interruption; whether there was one."""
     seen = False
+    lock = scene.manager._delivery._table
     before = sys.gettrace()
     for change in scene.changes:
         sys.settrace(trace)
@@ -117,6 +118,8 @@ def interrupted(scene, trace):
             seen = True
         finally:
             sys.settrace(before)
+        while lock._is_owned():  # it came up between the end of a `with` block and the release, where no handler runs
+            lock.release()
     return seen
 
 

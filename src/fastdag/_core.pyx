@@ -1971,6 +1971,8 @@ cdef class Dispatch:
     Parameters
     ----------
     core : StatusGraph
+    lock : threading.RLock
+        Held by the caller around `enter`, `leave` and `decide`, and where it changes `waiting` or `routes`.
     sort_out : callable
         Decides for a list of events (kind, index, new, sequence), not those of dependencies, who has waited long enough.
         Must bear the same events again.
@@ -1988,8 +1990,7 @@ cdef class Dispatch:
     Attributes
     ----------
     waiting : dict
-        index -> dict whose keys wait for that vertex. Such a vertex is watched. To be changed under a lock of the caller's,
-        which is held around `enter`, `leave` and `decide` too.
+        index -> dict whose keys wait for that vertex. Such a vertex is watched.
     routes : dict
         index, or -1 for all -> dict whose keys are the subscriptions that hear the events of that vertex.
 
@@ -1998,6 +1999,7 @@ cdef class Dispatch:
     """
 
     cdef StatusGraph core
+    cdef object has_lock               # whether this thread holds the caller's lock
     cdef readonly dict waiting
     cdef readonly dict routes
     cdef readonly object decided       # deque of what `tell` is still to be called with
@@ -2013,8 +2015,11 @@ cdef class Dispatch:
     cdef object event                  # that event
     cdef int64_t upto                  # where the log goes on behind it
 
-    def __init__(self, StatusGraph core not None, *, sort_out, tell, follow, report, make, kinds, states, dict statuses not None):
+    def __init__(
+        self, StatusGraph core not None, *, lock, sort_out, tell, follow, report, make, kinds, states, dict statuses not None
+    ):
         self.core = core
+        self.has_lock = lock._is_owned
         self.waiting = {}
         self.routes = {}
         self.decided = deque()
@@ -2068,24 +2073,29 @@ cdef class Dispatch:
             self.decided.append(decision)
             self.leave(waiter)
 
-    def resolve(self):
+    cdef int _resolve(self) except -1:
         """Tell everybody who was decided and not yet told."""
         while self.decided:
             try:
                 decision = self.decided.popleft()
             except IndexError:  # another thread tells the last one
-                return
-            self.telling[decision] = None
+                return 0
             try:
+                self.telling[decision] = None
                 self.tell(decision)
             except BaseException:
-                self.decided.appendleft(decision)
+                self.decided.appendleft(decision)  # finds room where popleft() made it
                 raise
             finally:
                 self.telling.pop(decision, None)
+        return 0
 
-    def after_fork(self):
-        """In the child: the threads that were delivering are gone, but for the one that forked. What they left goes on."""
+    def after_fork(self, lock):
+        """In the child: the threads that were delivering are gone, but for the one that forked. What they left goes on.
+
+        `lock` takes the place of the old one, which such a thread may have held.
+        """
+        self.has_lock = lock._is_owned
         if self.sorter != pthread_self():
             self.sorting.store(0, release)
         if self.caller != pthread_self():
@@ -2096,27 +2106,33 @@ cdef class Dispatch:
     # --- delivery ---
 
     def deliver(self):
-        """Bring everything in the log to those whom it concerns, or leave it to the threads that are at it."""
+        """Bring everything in the log to those whom it concerns, or leave it to the threads that are at it.
+
+        Nothing where this thread holds the lock, so that no callback runs under it: a finalizer or signal handler that makes a
+        change may come up in there. Whoever lets go of the lock calls this afterwards.
+        """
         cdef Log *log = &self.core.c.board.log
-        while log.unseen.load(acquire) > 0:
-            if self.sorting.exchange(1, acq_rel):
-                break
-            self.sorter = pthread_self()
-            try:
-                self._sort()
-            finally:
-                # an exchange, not a store: it sees the entry of whoever has found the baton taken just before
-                self.sorting.exchange(0, acq_rel)
-        if self.decided:
-            self.resolve()
-        while log.ready.load(acquire) > 0:
-            if self.calling.exchange(1, acq_rel):
-                break
+        while log.unseen.load(acquire) > 0 or log.ready.load(acquire) > 0 or self.decided:
+            if self.has_lock():
+                return
+            while log.unseen.load(acquire) > 0:
+                if self.sorting.exchange(1, acq_rel):
+                    break
+                self.sorter = pthread_self()
+                try:
+                    self._sort()
+                finally:
+                    # an exchange, not a store: it sees the entry of whoever has found the baton taken just before
+                    self.sorting.exchange(0, acq_rel)
+            self._resolve()
+            if log.ready.load(acquire) <= 0 or self.calling.exchange(1, acq_rel):
+                return
             self.caller = pthread_self()
             try:
                 self._call()
             finally:
                 self.calling.exchange(0, acq_rel)
+            # Again, also for the waiters: routing takes the lock, and what a finalizer changed in there is left to this.
 
     cdef int64_t _look(self, Reader reader, Entry *into, int64_t most, int64_t *upto):
         cdef int64_t n = log_look(&self.core.c.board.log, reader, into, most, upto, False)

@@ -112,6 +112,7 @@ class Delivery:
         self.waiters = Waiters(core, names, self._table)
         self._dispatch: Dispatch[str] = Dispatch(
             core,
+            lock=self._table,
             sort_out=self.waiters.sort_out,
             tell=self.waiters.tell,
             follow=self._follow,
@@ -130,7 +131,7 @@ class Delivery:
     def after_fork(self) -> None:
         """In the child: leave nothing to a thread that is not there, and wait for no lock that it held."""
         self._table = self.waiters.renew()
-        self._dispatch.after_fork()
+        self._dispatch.after_fork(self._table)
 
     def subscribe(self, callback: Callback, unit: str | None, kinds: Iterable[str] | None) -> Subscription:
         """See `Manager.subscribe`."""
@@ -141,34 +142,40 @@ class Delivery:
             raise TypeError(f"a subscriber must be callable with one event, not {callback!r}")
         index = ALL if unit is None else self._core.add_vertex(unit)
         subscription = Subscription(self, callback, unit, index, wanted)
-        with self._table:
-            # Entered before logging is switched on, so that no cancel switches it off again. Dependencies are read
-            # after that: one added later is logged, and routed when its event comes by.
-            self._subscriptions.add(subscription)
-            try:
-                self._route(subscription, index)
-                subscription.after = self._core.log_all(True)
-                if unit is not None:
-                    for depends_on, *_ in self._core.dependencies(unit):
-                        self._route(subscription, self._core.index(depends_on))
-            except BaseException:
-                self.cancel(subscription)
-                raise
+        try:
+            with self._table:
+                # Entered before logging is switched on, so that no cancel switches it off again. Dependencies are read
+                # after that: one added later is logged, and routed when its event comes by.
+                self._subscriptions.add(subscription)
+                try:
+                    self._route(subscription, index)
+                    subscription.after = self._core.log_all(True)
+                    if unit is not None:
+                        for depends_on, *_ in self._core.dependencies(unit):
+                            self._route(subscription, self._core.index(depends_on))
+                except BaseException:
+                    self.cancel(subscription)
+                    raise
+        finally:
+            self.deliver()  # what a finalizer changed under the lock
         return subscription
 
     def cancel(self, subscription: Subscription) -> None:
         """See `Subscription.cancel`."""
-        with self._table:
-            subscription.active = False
-            # Every step may be done again: what an interruption leaves undone, the next call does.
-            for index in list(subscription._routes):
-                there = self._routes.get(index, {})
-                there.pop(subscription, None)
-                if not there and self._routes.get(index) is there:
-                    self._routes.pop(index, None)
-            self._subscriptions.discard(subscription)
-            if not self._subscriptions:
-                self._core.log_all(False)
+        try:
+            with self._table:
+                subscription.active = False
+                # Every step may be done again: what an interruption leaves undone, the next call does.
+                for index in list(subscription._routes):
+                    there = self._routes.get(index, {})
+                    there.pop(subscription, None)
+                    if not there and self._routes.get(index) is there:
+                        self._routes.pop(index, None)
+                self._subscriptions.discard(subscription)
+                if not self._subscriptions:
+                    self._core.log_all(False)
+        finally:
+            self.deliver()  # as in `subscribe`
 
     def _route(self, subscription: Subscription, index: int) -> None:
         """Let the subscription hear the events of a unit from now on; under `_table`."""

@@ -112,20 +112,25 @@ class Waiters:
             waiter.set_result(unit)  # a shortcut: what follows would come to the same
             return waiter
         waiter.index = self._core.add_vertex(unit)  # without the lock: a name's hash and comparison may do anything
-        with self._lock:
-            try:
-                status, state = self.dispatch.enter(waiter)
-                self._consider(waiter, state if wanted is None else None, status)
-            except BaseException:
-                self.forget(waiter)
-                raise
-        self.dispatch.resolve()
+        try:
+            with self._lock:
+                try:
+                    status, state = self.dispatch.enter(waiter)
+                    self._consider(waiter, state if wanted is None else None, status)
+                except BaseException:
+                    self.forget(waiter)
+                    raise
+        finally:
+            self.dispatch.deliver()  # and what a finalizer changed under the lock
         return waiter
 
     def forget(self, waiter: Waiter) -> bool:
         """Take the waiter out; `False` when it was out already. With the last one the unit is no longer watched."""
-        with self._lock:
-            return self.dispatch.leave(waiter)
+        try:
+            with self._lock:
+                return self.dispatch.leave(waiter)
+        finally:
+            self.dispatch.deliver()  # what a finalizer changed under the lock
 
     def sort_out(self, events: list[tuple[int, int, int, int]]) -> None:
         """Decide which waiters these events, (kind, index of the unit, new, sequence), concern."""

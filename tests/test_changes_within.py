@@ -1,0 +1,74 @@
+"""A change made at any instruction of another call, as by a finalizer or a signal handler: no callback under a lock."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fastdag import Manager, Status, subscribers, waiters
+
+FILES = {subscribers.__file__, waiters.__file__}
+MOST = 10_000  # more instructions than one call takes
+
+
+class ChangeAt:
+    """A trace function that makes a change before the n-th instruction executed in one of the files."""
+
+    def __init__(self, n, change):
+        self.left = n
+        self.change = change
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename not in FILES:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and self.left:
+            self.left -= 1
+            if not self.left:
+                self.change()
+        return self
+
+
+def cancelled_wait(manager):
+    manager.when_ready("app").cancel()
+
+
+def ended_subscription(manager):
+    manager.subscribe(print, unit="other").cancel()
+
+
+def followed_dependency(manager):
+    with manager.subscribe(lambda event: None, unit="app"):
+        manager.add_dependency("app", "new")
+
+
+def blocked_wait(manager):
+    manager.update_status("db", Status.FAILED)
+    manager.when_ready("app")
+    manager.update_status("db", Status.PENDING)
+
+
+@pytest.mark.parametrize("call", [cancelled_wait, ended_subscription, followed_dependency, blocked_wait])
+def test_a_change_at_any_instruction_is_heard_without_the_lock(call):
+    for n in range(1, MOST):
+        manager = Manager()
+        manager.register_all(["app", "db", "other", "late"])
+        manager.add_dependency("app", "db")
+        lock = manager._delivery._table
+        held = []
+        manager.when("late", "go").add_done_callback(lambda future: held.append(lock._is_owned()))
+        manager.subscribe(lambda event: held.append(lock._is_owned()) if event.unit == "late" else None)
+        trace = ChangeAt(n, lambda: manager.update_status("late", "go"))
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call(manager)
+        finally:
+            sys.settrace(before)
+        if trace.left:
+            assert n > 50  # else nothing was traced
+            return
+        assert held == [False, False]
+        assert not manager._core.has_events()
+    pytest.fail(f"the call takes more than {MOST} instructions")
