@@ -3,6 +3,7 @@
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import RLock
 from types import GenericAlias
 from typing import Any, Generic, Never, TypeVar
 
