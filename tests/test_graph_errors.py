@@ -6,6 +6,8 @@ import itertools
 import pickle
 import random
 import re
+import subprocess
+import sys
 import threading
 from array import array
 from contextlib import contextmanager, suppress
@@ -633,3 +635,21 @@ def test_no_allocation_that_fails_leaves_a_vertex():
             assert list(graph) == []
         graph._check()
     assert failures > 10
+
+
+@pytest.mark.parametrize("purged", ["fastdag", "fastdag.errors"])
+def test_errors_are_not_imported_twice(purged):
+    """The core would raise the first classes, and nobody could catch them by the second."""
+    program = f"""if True:
+        import sys, fastdag
+        for name in [name for name in sys.modules if name.startswith({purged!r})]:
+            del sys.modules[name]
+        for _ in range(2):
+            try:
+                import fastdag.errors
+            except ImportError as error:
+                print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    refusal = r"fastdag\.errors was imported before in this process, .*; leave fastdag and its submodules in .*"
+    assert re.fullmatch(f"({refusal}\n){{2}}", done.stdout), done.stdout

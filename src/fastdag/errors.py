@@ -7,7 +7,15 @@ what to do.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
+
+if hasattr(sys.modules.get("fastdag._core"), "CycleError"):
+    # A process has one compiled core; it would go on raising the first classes, which nobody could catch by these.
+    raise ImportError(
+        "fastdag.errors was imported before in this process, and the compiled core keeps the classes of that time; "
+        "leave fastdag and its submodules in sys.modules, or start another process (importlib.reload(fastdag) works)"
+    )
 
 
 class FastDAGError(Exception):
