@@ -1,0 +1,163 @@
+"""The histories of `tests.linearizability`, ten thousand of them, and proof that the search rejects what is wrong."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from linearizability import GraphSubject, Op, Run, UnitsSubject, graph_steps, linearization, units_steps
+
+from fastdag import Graph, Manager
+
+
+def history(*calls):
+    """Calls as (start, end, name, args, answer), each in a thread of its own."""
+    return [Op(i, name, args, start, end, answer) for i, (start, end, name, args, answer) in enumerate(calls)]
+
+
+@pytest.mark.parametrize(
+    ("calls", "right"),
+    [
+        # A read after the end of a change does not see it; one that overlaps may or may not.
+        ([(0, 1, "add_edge", ("a", "b", None), True), (2, 3, "has_edge", ("a", "b"), False)], False),
+        ([(0, 5, "add_edge", ("a", "b", None), True), (2, 3, "has_edge", ("a", "b"), False)], True),
+        ([(0, 5, "add_edge", ("a", "b", None), True), (2, 3, "has_edge", ("a", "b"), True)], True),
+        # Seen, and then not any more.
+        (
+            [
+                (0, 9, "add_edge", ("a", "b", None), True),
+                (1, 2, "has_edge", ("a", "b"), True),
+                (3, 4, "has_edge", ("a", "b"), False),
+            ],
+            False,
+        ),
+        # A vertex is seen without the edge that brings it.
+        (
+            [
+                (0, 9, "add_edge", ("a", "b", None), True),
+                (1, 2, "contains", ("a",), True),
+                (3, 4, "has_edge", ("a", "b"), False),
+            ],
+            False,
+        ),
+        # Two edges of a cycle: one has to be refused, and only while the other is there.
+        (
+            [
+                (0, 5, "add_edge", ("a", "b", None), True),
+                (1, 6, "add_edge", ("b", "a", None), ("CycleError", ("b", "a", "b"))),
+            ],
+            True,
+        ),
+        ([(0, 5, "add_edge", ("a", "b", None), True), (1, 6, "add_edge", ("b", "a", None), True)], False),
+        (
+            [
+                (0, 1, "add_edge", ("b", "a", None), ("CycleError", ("b", "a", "b"))),
+                (2, 3, "add_edge", ("a", "b", None), True),
+            ],
+            False,
+        ),
+        # A path that is no cycle of that moment.
+        (
+            [
+                (0, 1, "add_edge", ("a", "b", None), True),
+                (2, 3, "add_edge", ("b", "a", None), ("CycleError", ("b", "a", "c", "b"))),
+            ],
+            False,
+        ),
+        # One vertex removed twice; two who both made the same edge.
+        (
+            [
+                (0, 1, "add_vertex", ("a",), None),
+                (2, 5, "remove_vertex", ("a",), None),
+                (2, 5, "remove_vertex", ("a",), None),
+            ],
+            False,
+        ),
+        ([(0, 5, "add_edge", ("a", "b", None), True), (0, 5, "add_edge", ("a", "b", None), True)], False),
+        # A bulk load may be seen edge by edge, not one edge of it now and then no more.
+        (
+            [
+                (0, 9, "add_edges_from", ((("a", "b", None), ("c", "d", None)),), 2),
+                (1, 2, "has_edge", ("a", "b"), True),
+                (3, 4, "has_edge", ("c", "d"), False),
+            ],
+            True,
+        ),
+        (
+            [
+                (0, 9, "add_edges_from", ((("a", "b", None), ("b", "a", None)),), ("CycleError", ...)),
+                (1, 2, "has_edge", ("a", "b"), True),
+            ],
+            False,
+        ),
+    ],
+)
+def test_the_search_on_graphs(calls, right):
+    found = linearization(history(*calls), (), graph_steps)
+    assert (found is not None) == right
+    if right:
+        assert sorted(found) == sorted(history(*calls))
+
+
+@pytest.mark.parametrize(
+    ("calls", "right"),
+    [
+        ([(0, 5, "register", ("a",), None), (1, 4, "register", ("a",), None)], False),
+        (
+            [
+                (0, 5, "register", ("a",), None),
+                (1, 2, "state", ("a",), "ready"),
+                (3, 4, "state", ("a",), "waiting"),
+            ],
+            False,
+        ),
+        ([(0, 5, "register", ("a",), None), (1, 2, "unit", ("a",), ("pending", False))], False),
+        ([(0, 5, "register", ("a",), None), (1, 2, "unit", ("a",), ("pending", True))], True),
+    ],
+)
+def test_the_search_on_units(calls, right):
+    assert (linearization(history(*calls), (), units_steps) is not None) == right
+
+
+@pytest.mark.parametrize("subject", [GraphSubject, UnitsSubject])
+def test_five_thousand_histories(subject):
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    run = Run(subject, seed)
+    run.run(5000)
+    print(run)
+    assert run.histories == 5000
+    assert run.met > 1000  # else the threads went one after the other, and nothing was shown
+    assert run.reordered > 20
+
+
+class Split(Graph):
+    """Adds an edge in two steps, and looks whether it is there in a third one before."""
+
+    def add_edge(self, source, target, label=None):
+        new = not self.has_edge(source, target)
+        time.sleep(0)
+        super().add_edge(source, target, label)
+        return new
+
+
+class Forgetful(Manager):
+    """Takes the old status back for a moment before it changes it."""
+
+    def update_status(self, unit, status):
+        if self.unit(unit).status not in ("", "pending", status):
+            super().update_status(unit, "pending")
+            time.sleep(0)
+        super().update_status(unit, status)
+
+
+@pytest.mark.parametrize(("subject", "broken"), [(GraphSubject, Split), (UnitsSubject, Forgetful)])
+def test_an_operation_in_two_steps_is_caught(subject, broken):
+    with pytest.raises(AssertionError, match="no order of these calls explains"):
+        Run(lambda: subject(broken), 1).run(5000)
