@@ -2,8 +2,8 @@
 
 Rounds of a few thousand units. Some threads complete dependencies, one by one and many at once, while others add the
 dependencies on them, one by one and many at once, so that an edge comes before, while or after what it waits for is
-done. Then every unit that depends on anything has gone from ready to waiting and back, or stayed ready: whichever way, its
-changes of state alternate, the last one is to ready, and a subscriber and a waiter heard of it.
+done. Then every unit that depends on anything has gone from ready to waiting and back, or stayed ready: whichever way,
+its changes of state alternate, the last one is to ready, and a subscriber and a waiter heard of it.
 """
 
 from __future__ import annotations
