@@ -13,8 +13,8 @@ this one; a thread beside them works on other vertices of the same object withou
 that the calls need. `Run` counts what came of it.
 
 What is documented as weaker is asked for no more than that: bulk operations are seen unit by unit or edge by edge, in
-this order, once they cannot be refused any more; which of several units a bulk operation names is open; in-edges with
-their labels are left out.
+this order, once they cannot be refused any more; which of several units a bulk operation names is open; a walk sees
+what was there all through its call, and nothing that was never there during it; in-edges with labels are left out.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def explained(history: list[Op], initial: State, steps: Specification) -> bool:
         ends = False
         while not ends:
             found = list(steps(state, op, phase))
-            if len(found) != 1:
+            if not found:
                 return False
-            ((state, phase, ends),) = found
+            state, phase, ends = found[-1]  # of several the last one is the plainest
     return True
 
 
@@ -257,7 +257,53 @@ def graph_answer(state: State, op: Op) -> tuple[State, Any]:
     raise AssertionError(op)
 
 
+WALKS = ("has_path", "find_cycle", "descendants", "ancestors")
+
+
+def edges_of(state: State) -> frozenset[tuple[Any, Any]]:
+    return frozenset((u, v) for u, outs in state for v, _ in outs)
+
+
+def walk_fits(op: Op, ever: State, always: State) -> bool:
+    """Whether a walk may answer so while some edges were there at some moments and others at all of them."""
+    if op.name == "has_path":
+        u, v = op.args
+        return v in reached(ever, u) if op.answer else v not in reached(always, u)
+    if op.name == "find_cycle":
+        u, v = op.args
+        return is_cycle(ever, op.answer, u, v) if op.answer is not None else u not in reached(always, v)
+    (u,) = op.args
+    backward = op.name == "ancestors"
+    return reached(always, u, backward) <= op.answer | {u} <= reached(ever, u, backward)
+
+
+def as_state(edges: frozenset[tuple[Any, Any]]) -> State:
+    outs: dict[Any, Any] = {}
+    for u, v in sorted(edges):
+        outs[u] = (*outs.get(u, ()), (v, None))
+    return tuple(outs.items())
+
+
+def walk_steps(state: State, op: Op, phase: Phase) -> Iterator[Step]:
+    """A walk looks at the graph at as many moments as it likes: (edges there at any of them, at all of them)."""
+    now = edges_of(state)
+    if phase is None:
+        refused = isinstance(op.answer, tuple) and op.answer[0] == "VertexNotFoundError"
+        if not refused and missing(state, *op.args) is None:
+            yield state, (now, now), False
+        return
+    ever, always = phase[0] | now, phase[1] & now
+    if (ever, always) != phase:
+        yield state, (ever, always), False
+        if walk_fits(op, as_state(ever), as_state(always)):
+            yield state, None, True
+
+
 def graph_steps(state: State, op: Op, phase: Phase) -> Iterator[Step]:
+    if op.name in WALKS:
+        yield from walk_steps(state, op, phase)
+        if phase is not None:
+            return
     if op.name == "add_edges_from":
         # Taken or refused at one moment; then seen edge by edge, while no other edge comes or goes.
         rows = op.args[0]
@@ -411,14 +457,17 @@ class Name(str):
     turn = itertools.count()
     every = 0  # 0: never
 
-    def __hash__(self) -> int:
-        if self.every and next(self.turn) % self.every == 0:
+    def pause(self) -> None:
+        every = self.every  # read once: another thread sets it
+        if every and next(self.turn) % every == 0:
             time.sleep(0)
+
+    def __hash__(self) -> int:
+        self.pause()
         return str.__hash__(self)
 
     def __eq__(self, other: object) -> bool:
-        if self.every and next(self.turn) % self.every == 0:
-            time.sleep(0)
+        self.pause()
         return str.__eq__(self, other)  # type: ignore[arg-type]
 
     def __ne__(self, other: object) -> bool:

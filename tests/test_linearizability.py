@@ -96,6 +96,37 @@ def history(*calls):
             ],
             False,
         ),
+        # A walk beside a -> b that goes and b -> c that comes after it: a path of which no moment had both edges.
+        (
+            [
+                (0, 1, "add_edge", ("a", "b", None), True),
+                (2, 3, "add_vertex", ("c",), None),
+                (4, 9, "has_path", ("a", "c"), True),
+                (5, 6, "remove_edge", ("a", "b"), None),
+                (7, 8, "add_edge", ("b", "c", None), True),
+            ],
+            True,
+        ),
+        # The same with b -> c after the walk; and with a path that is there all the time, but is not found.
+        (
+            [
+                (0, 1, "add_edge", ("a", "b", None), True),
+                (2, 3, "add_vertex", ("c",), None),
+                (4, 7, "has_path", ("a", "c"), True),
+                (5, 6, "remove_edge", ("a", "b"), None),
+                (8, 9, "add_edge", ("b", "c", None), True),
+            ],
+            False,
+        ),
+        (
+            [
+                (0, 1, "add_edges_from", ((("a", "b", None), ("b", "c", None), ("a", "d", None)),), 3),
+                (4, 9, "descendants", ("a",), frozenset("b")),
+                (5, 6, "remove_edge", ("a", "d"), None),
+                (7, 8, "add_edge", ("a", "d", None), True),
+            ],
+            False,
+        ),
     ],
 )
 def test_the_search_on_graphs(calls, right):

@@ -1177,7 +1177,14 @@ cdef class Graph:
         return outcome
 
     def has_path(self, source, target):
-        """Whether there is a path; True from a vertex to itself, False when one is not there. O(n + m)."""
+        """Whether there is a path; True from a vertex to itself, False when one is not there. O(n + m).
+
+        Notes
+        -----
+        A walk reads a live graph: a path that is there during the whole call is found, and every edge of one that is
+        found was there at some moment during the call, though perhaps not all of them at the same one. To have one
+        moment, ask a `copy`. So in `find_cycle`, `ancestors` and `descendants`.
+        """
         cdef Ref u, v
         cdef Walk w
         if not self._find_pair(source, target, &u, &v):
@@ -1199,7 +1206,7 @@ cdef class Graph:
 
         Notes
         -----
-        O(n + m).
+        O(n + m). Reads a live graph, as `has_path` does.
         """
         cdef Ref u, v
         cdef Walk w
@@ -1244,11 +1251,17 @@ cdef class Graph:
             walk_free(&w)
 
     def ancestors(self, vertex):
-        """All vertices with a path to this one, itself left out: what depends on it. O(n + m). Raises VertexNotFoundError."""
+        """All vertices with a path to this one, itself left out: what depends on it. O(n + m). Raises VertexNotFoundError.
+
+        Reads a live graph, as `has_path` does.
+        """
         return self._reachable(vertex, True)
 
     def descendants(self, vertex):
-        """All vertices that this one has a path to: what it depends on. O(n + m). Raises VertexNotFoundError."""
+        """All vertices that this one has a path to: what it depends on. O(n + m). Raises VertexNotFoundError.
+
+        Reads a live graph, as `has_path` does.
+        """
         return self._reachable(vertex, False)
 
     # --- the whole graph, from one moment ----------------------------------------------------------------------------

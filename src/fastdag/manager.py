@@ -119,7 +119,7 @@ class Manager:
         UnitIdRequiredError
             If a name is empty or not a string.
         UnitAlreadyRegisteredError
-            If one is registered already or named twice.
+            If one is registered already or named twice; where there are several, any one of them is named.
 
         Notes
         -----
@@ -302,12 +302,12 @@ class Manager:
         Returns
         -------
         int
-            How many changed; those that have the status already are left alone.
+            How many changed; those that have the status already when their turn comes are left alone.
 
         Raises
         ------
         UnitNotFoundError
-            If one of them is not registered.
+            If one of them is not registered; where there are several, any one of them is named.
         UnitIdRequiredError, StatusRequiredError, CapacityError
             As `update_status`.
 
