@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from fastdag._atomics cimport acquire
+from fastdag._atomics cimport acquire, prefetch
 from fastdag._edges cimport Core
 from fastdag._locks cimport (
     order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
@@ -20,6 +20,9 @@ from fastdag._storage cimport (
     EdgeList, Store, Vertex, alive, list_labels, list_words, seen_at, vertex_at, vertex_lock, vertex_unlock,
 )
 from fastdag._types cimport BUSY, DONE, MISSING, NO_MEMORY, OVER_BUDGET, STALE, Outcome, Ref
+
+cdef enum:
+    AHEAD = 8                # so many turns before it is visited, a vertex's record is asked for
 
 cdef struct Walk:
     int32_t *ids             # vertices in the order in which they were reached, the start first
@@ -88,6 +91,8 @@ cdef inline Outcome walk_shared(
     w.seen[start.id >> 3] |= <uint8_t>(1 << (start.id & 7))
     while at < w.count:
         id = w.ids[at]
+        if at + AHEAD < w.count:
+            prefetch(vertex_at(s, w.ids[at + AHEAD]))
         vertex = vertex_at(s, id)
         if not vertex_lock(s, id, wait):
             return BUSY
