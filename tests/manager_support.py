@@ -1,9 +1,13 @@
-"""What the tests of the manager share: threads that start at once, and the proof that nothing changed."""
+"""What the tests share: threads that start at once, a forked child, and the proof that nothing changed."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +38,26 @@ def at_once(*functions: Callable[[], object], deadline: float = DEADLINE) -> Non
         assert not thread.is_alive(), f"a thread is stuck after {deadline} s"
     if errors:
         raise errors[0]
+
+
+def in_a_child(body: Callable[[], object]) -> None:
+    """Run in a forked child; fail when it raises, hangs or dies."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)  # else a child that hangs would outlive the tests
+            body()
+            status = 0
+        except BaseException:  # noqa: BLE001  # nothing may come back to the tests' own code
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status != -signal.SIGALRM, "the child hangs"
+    assert status == 0, f"the child ended with {status}, see its traceback"
 
 
 def picture(manager: Manager) -> Any:

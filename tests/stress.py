@@ -1,4 +1,7 @@
-"""Random operations on `Graph` against plain dicts, every invariant checked after each: `python -m tests.stress`."""
+"""Random operations on `Graph` against plain dicts, every invariant checked after each: `python -m tests.stress`.
+
+With `--minutes`, those of many threads on a graph and a manager instead: see `stress_threads.py`.
+"""
 
 from __future__ import annotations
 
@@ -225,17 +228,20 @@ def run(count: int, seed: int) -> dict[str, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000, help="operations (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="many threads for so long, instead of --count")
     parser.add_argument("--seed", type=int, default=None, help="default: another one every time")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     start = time.monotonic()
-    try:
+    if options.minutes is None:
+        print(f"{options.count} operations with seed {seed}", flush=True)
         done = run(options.count, seed)
-    except BaseException:
-        print(f"failed; again with: python -m tests.stress --count {options.count} --seed {seed}", file=sys.stderr)
-        raise
-    counted = ", ".join(f"{count} {name}" for name, count in sorted(done.items()))
-    print(f"{options.count} operations with seed {seed} in {time.monotonic() - start:.1f} s: {counted}")
+    else:
+        import stress_threads  # noqa: PLC0415  # it is made of what is here
+
+        print(f"{options.minutes} minutes with seed {seed}", flush=True)
+        done = stress_threads.run(options.minutes * 60, seed)
+    print(f"{time.monotonic() - start:.1f} s: {', '.join(f'{count} {name}' for name, count in sorted(done.items()))}")
     return 0
 
 

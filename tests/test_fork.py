@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import signal
 import sys
 import threading
 import time
-import traceback
 from array import array
 from concurrent.futures import wait
 from contextlib import ExitStack
 
 import pytest
+from manager_support import in_a_child
 
 import fastdag.status as status_module
 from fastdag import CycleError, DependencyFailedError, Graph, Manager, VertexNotFoundError
@@ -23,26 +21,6 @@ DEADLINE = 60.0
 
 # CPython says since 3.12 that a child of a process with threads may deadlock: it is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
-
-def in_a_child(body):
-    """Run in a forked child; fail when it raises, hangs or dies."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(30)  # else a child that hangs would outlive the tests
-            body()
-            status = 0
-        except BaseException:  # noqa: BLE001  # nothing may come back to the tests' own code
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status != -signal.SIGALRM, "the child hangs"
-    assert status == 0, f"the child ended with {status}, see its traceback"
 
 
 class Beside:
