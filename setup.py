@@ -2,8 +2,8 @@
 
 Switches, from the environment: FASTDAG_DEBUG=1 (bounds of lists and C++ containers checked, and the module
 `fastdag._debug`, see tests/debug/), FASTDAG_SANITIZE=address|thread (`address` with undefined behaviour),
-FASTDAG_ANNOTATE=1 (an HTML page beside the generated C++) and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock
-counted).
+FASTDAG_COVERAGE=1 (a debug build whose lines gcc counts), FASTDAG_ANNOTATE=1 (an HTML page beside the generated C++)
+and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock counted).
 """
 
 import os
@@ -20,7 +20,8 @@ def switch(name: str) -> bool:
     return value == "1"
 
 
-debug = switch("FASTDAG_DEBUG")
+coverage = switch("FASTDAG_COVERAGE")
+debug = switch("FASTDAG_DEBUG") or coverage
 profile = switch("FASTDAG_PROFILE")
 sanitize = os.environ.get("FASTDAG_SANITIZE", "")
 if sanitize not in ("", "address", "thread"):
@@ -33,6 +34,9 @@ if debug:
     macros += [("_GLIBCXX_ASSERTIONS", "1"), ("FASTDAG_DEBUG", "1")]
 if profile:
     macros.append(("FASTDAG_PROFILE", "1"))
+if coverage:  # threads would lose counts, and gcc infers some counts from others
+    compile_args += ["--coverage", "-O0", "-fprofile-update=atomic"]
+    link_args.append("--coverage")
 if debug or profile or sanitize:
     compile_args += ["-g", "-fno-omit-frame-pointer"]
 if sanitize:
@@ -68,9 +72,9 @@ setup(
     ext_modules=cythonize(
         extensions,
         include_path=["src", "tests/debug"],
-        build_dir="build/cython" + "-debug" * debug + "-profile" * profile,
+        build_dir="build/cython" + "-debug" * debug + "-coverage" * coverage + "-profile" * profile,
         annotate=switch("FASTDAG_ANNOTATE"),
-        emit_linenums=debug or profile,
+        emit_linenums=(debug or profile) and not coverage,  # coverage is told the lines of the C++, see tests/debug/
         compiler_directives={
             "language_level": 3,
             "freethreading_compatible": True,

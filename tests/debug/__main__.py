@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def build(sanitize: str, *, verbose: bool) -> Path:
     if sanitize == "debug":
         environment["FASTDAG_SANITIZE"] = ""
     elif sanitize == "coverage":  # by gcc: the tracing of Cython sees only what holds the interpreter
-        environment |= {"FASTDAG_SANITIZE": "", "CXXFLAGS": "--coverage", "LDFLAGS": "--coverage"}
+        environment |= {"FASTDAG_SANITIZE": "", "FASTDAG_COVERAGE": "1"}
     command = [sys.executable, "setup.py", "-q", "build", f"--build-base={base}", f"--build-lib={base / 'lib'}"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=not verbose, text=True, check=False)
     if done.returncode:
@@ -84,32 +85,55 @@ def run(sanitize: str, lib: Path, arguments: list[str]) -> bool:
 
 
 def measure_coverage(lib: Path) -> bool:
-    """Run all tests but the debug build's own; lines and branches of Python, lines of the core."""
+    """Run all tests but those of the tools; lines and branches of Python, lines of the core."""
     base = lib.parent
     for old in base.rglob("*.gcda"):
         old.unlink()
     data = f"--data-file={base / 'python'}"
-    # Left out: what catches coverage itself in the middle of something, by a signal, a fork or for want of memory.
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # What stops coverage.py itself in the middle of something, by a trace function, a fork or for want of memory, runs
+    # without it, for the core alone. A child that ends with `os._exit` leaves no counts.
+    alone = ["tests/test_fork.py", "tests/test_interrupts.py", "tests/debug/memory.py"]
     names = ("fork", "interrupts", "packaging", "benchmarks", "profiles")
     left_out = [f"--ignore=tests/test_{name}.py" for name in names]
-    left_out.append("--deselect=tests/test_graphlib.py::test_out_of_memory_while_draining_changes_nothing")
-    under = ["-m", "coverage", "run", "--branch", f"--source={lib / 'fastdag'}", data, "-m", "pytest", "-q"]
-    good = run("coverage", lib, [*under, "-p", "no:cacheprovider", "tests", *left_out])
+    memory = "tests/test_graphlib.py::test_out_of_memory_while_draining_changes_nothing"
+    under = ["-m", "coverage", "run", "--branch", f"--source={lib / 'fastdag'}", data, *tests]
+    good = run("coverage", lib, [*under, "tests", *left_out, f"--deselect={memory}"])
+    good = run("coverage", lib, [*tests, "-o", "norecursedirs=.*", *alone, memory]) and good
     report = ["-m", "coverage", "report", data, f"--fail-under={LEAST}", "--show-missing"]
-    return run("coverage", lib, report) and core_coverage(base) and good
+    good = run("coverage", lib, report) and good
+    return core_coverage(base) and good
+
+
+def lines_of_the_core(generated: Path) -> list[tuple[str, int] | None]:
+    """For each line of the generated C++ the line of the core that it is made of, if any.
+
+    Cython writes the source above what it has made of it. The end of a function, and what stands between functions, is
+    of no line.
+    """
+    made_of: list[tuple[str, int] | None] = []
+    source = None
+    for line in generated.read_text().splitlines():
+        if marker := re.match(r' */\* "(fastdag/_\w+\.p[yx][xd])":(\d+)$', line):
+            source = marker[1], int(marker[2])
+        elif line == "}" or line == "  /* function exit code */":
+            source = None
+        made_of.append(source)
+    return made_of
 
 
 def core_coverage(base: Path) -> bool:
     """What gcc has counted, by lines of the core's .pyx and .pxd, each run if anything made of it was."""
     runs: dict[str, dict[int, int]] = {}
-    for counts in base.rglob("_core.gcda"):
-        answer = subprocess.check_output(["gcov", "--json-format", "--stdout", str(counts)], cwd=ROOT)
-        for line in answer.splitlines():
-            for source in json.loads(line)["files"]:
-                if source["file"].startswith("fastdag/_"):
-                    lines = runs.setdefault(source["file"], {})
-                    for entry in source["lines"]:
-                        lines[entry["line_number"]] = lines.get(entry["line_number"], 0) + entry["count"]
+    [counts] = base.rglob("_core.gcda")
+    answer = json.loads(subprocess.check_output(["gcov", "--json-format", "--stdout", str(counts)], cwd=ROOT))
+    [generated] = [file for file in answer["files"] if file["file"].endswith("/_core.cpp")]
+    made_of = lines_of_the_core(ROOT / generated["file"])
+    for entry in generated["lines"]:
+        if source := made_of[entry["line_number"] - 1]:
+            name, number = source
+            lines = runs.setdefault(name, {})
+            lines[number] = lines.get(number, 0) + entry["count"]
     for name, lines in sorted(runs.items()):
         never = [str(number) for number, count in sorted(lines.items()) if not count]
         print(f"{name:28}{len(lines):6}{100 - 100 * len(never) / len(lines):8.1f} %  {' '.join(never)}")
