@@ -463,3 +463,29 @@ def test_a_requirement_that_is_replaced_releases(manager):
     assert not future.done()
     manager.add_dependency("A", "C", Requirement.STARTED, replace=True)
     assert future.done()
+
+
+class UnhashableOnce(tuple):  # noqa: SLOT001
+    """As a decision for which there is no memory at first."""
+
+    hashed = False
+
+    def __hash__(self):
+        if not self.hashed:
+            self.hashed = True
+            raise MemoryError
+        return super().__hash__()
+
+
+def test_a_waiter_for_which_memory_runs_out_is_told_later(manager, monkeypatch):
+    waiters = manager._waiters
+    monkeypatch.setattr(
+        waiters, "_decide", lambda waiter, error: waiters.dispatch.decide(waiter, UnhashableOnce((waiter, error)))
+    )
+    future = manager.when("B", "go")
+    with pytest.raises(MemoryError):
+        manager.update_status("B", "go")
+    assert not future.done()
+    manager.register("later")
+    assert future.result(0) == "B"
+    assert forgotten(manager)

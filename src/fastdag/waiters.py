@@ -53,7 +53,11 @@ class Waiter(Future[str]):
         return cancelled
 
     def tell(self, error: DependencyFailedError | None) -> None:
-        """Resolve; again, after an exception came up in here: go on where it stopped."""
+        """Resolve; again, after an exception came up in here: go on where it stopped.
+
+        One gap is left: `concurrent.futures.wait` and `as_completed` are told one by one by the base class, and
+        where an exception comes up in there nobody can say which. Telling again would count a future twice.
+        """
         if self.done() and self._state != "CANCELLED":
             with self._condition:
                 self._condition.notify_all()
