@@ -159,6 +159,36 @@ def test_an_interrupted_cancel_is_finished_by_the_next():
     pytest.fail(f"cancelling takes more than {MOST} instructions")
 
 
+def test_an_interrupted_cancel_of_a_future_is_finished_by_the_next():
+    for n in range(1, MOST):
+        manager = Manager()
+        manager.register("app")
+        future = manager.when("app", "on")
+        called = []
+        for i in range(2):
+            future.add_done_callback(lambda future, called=called, i=i: called.append(i))
+        waiting = _base._AllCompletedWaiter(1, stop_on_exception=False)  # what wait() in another thread enters
+        future._waiters.append(waiting)
+        before = sys.gettrace()
+        sys.settrace(InterruptAt(n))
+        try:
+            future.cancel()
+            interrupted = False
+        except Interrupt:
+            interrupted = True
+        finally:
+            sys.settrace(before)
+        telling = interrupted and future._state == "CANCELLED_AND_NOTIFIED"  # the known limit: who was told, nobody knows
+        assert future.cancel()
+        assert called == [0, 1]
+        assert manager._waiters.dispatch.waiting == {}
+        assert waiting.finished_futures == [future] or telling
+        if not interrupted:
+            assert n > 50  # else nothing was traced
+            return
+    pytest.fail(f"cancelling takes more than {MOST} instructions")
+
+
 def test_signals_at_any_time():
     """Real signals, whose handler raises, at random moments of real time."""
     armed = []

@@ -2231,7 +2231,10 @@ cdef class Dispatch:
 def call_each(list callbacks not None, argument, report):
     """Take callbacks out of a list one by one and call each; `report` takes the Exception where one raises one."""
     while callbacks:
-        callback = callbacks.pop(0)
+        try:
+            callback = callbacks.pop(0)
+        except IndexError:  # another thread calls the last one
+            return
         try:
             callback(argument)
         except Exception as error:

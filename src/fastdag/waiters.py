@@ -46,11 +46,20 @@ class Waiter(Future[str]):
         self._registry = registry  # `_waiters` is taken: the base class has one
 
     def cancel(self) -> bool:
-        """Stop waiting; `False` when it is resolved already."""
+        """Stop waiting; `False` when it is resolved already. What an interruption leaves undone, the next call does."""
         cancelled = super().cancel()
-        if cancelled and self._registry.forget(self):
-            self.set_running_or_notify_cancel()  # or concurrent.futures.wait() would not see it end
+        if cancelled:
+            self._registry.forget(self)
+            self._invoke_callbacks()
+            self._begin()  # or concurrent.futures.wait() would not see it end
         return cancelled
+
+    def _begin(self) -> bool:
+        """Go on from pending to running, or to having told that it was cancelled; whether it is running."""
+        with self._condition:
+            if self._state in ("PENDING", "CANCELLED"):
+                self.set_running_or_notify_cancel()
+            return self.running()
 
     def tell(self, error: DependencyFailedError | None) -> None:
         """Resolve; again, after an exception came up in here: go on where it stopped.
@@ -62,7 +71,7 @@ class Waiter(Future[str]):
             with self._condition:
                 self._condition.notify_all()
             self._invoke_callbacks()
-        elif self.running() or self.set_running_or_notify_cancel():
+        elif self._begin():
             if error is None:
                 self.set_result(self.unit)
             else:
