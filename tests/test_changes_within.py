@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import pytest
 
-from fastdag import Manager, Status, subscribers, waiters
+from fastdag import CapacityError, Manager, Status, status, subscribers, waiters
+from fastdag._core import StatusGraph
+from fastdag.status import StatusCodes
 
-FILES = {subscribers.__file__, waiters.__file__}
+FILES = {status.__file__, subscribers.__file__, waiters.__file__}
 MOST = 10_000  # more instructions than one call takes
 
 
@@ -79,3 +82,32 @@ def test_a_change_at_any_instruction_is_heard_without_the_lock(call):
             assert n > 50  # else nothing was traced
             return
     pytest.fail(f"the call takes more than {MOST} instructions")
+
+
+def named_at(n):
+    """Whether statuses were named before the n-th instruction of naming others: each has one code, and all fit."""
+    codes = StatusCodes(StatusGraph())
+    codes.add(f"s{i}" for i in range(62))
+
+    def add(*statuses):
+        with suppress(CapacityError):
+            codes.add(statuses)
+
+    trace = ChangeAt(n, lambda: add("two", "three"))
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        add("one", "two")
+    finally:
+        sys.settrace(before)
+    assert sorted(codes.code.values()) == list(range(64))
+    assert codes.name == {-1: Status.NOT_REGISTERED} | {code: name for name, code in codes.code.items()}
+    return not trace.left
+
+
+def test_statuses_named_at_any_instruction_of_naming_others_have_one_code_each():
+    for n in range(1, MOST):
+        if not named_at(n):
+            assert n > 5  # else nothing was traced
+            return
+    pytest.fail(f"naming takes more than {MOST} instructions")

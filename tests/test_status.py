@@ -10,6 +10,7 @@ from enum import StrEnum
 import pytest
 
 from fastdag import CapacityError, FastDAGError, Requirement, Status, StatusRequiredError
+from fastdag._core import StatusGraph
 from fastdag.status import StatusCodes, check_status
 
 
@@ -92,7 +93,7 @@ def test_a_member_of_a_string_enum_is_a_status():
 
 
 def test_codes_are_given_to_all_or_none():
-    codes = StatusCodes()
+    codes = StatusCodes(StatusGraph())
     codes.add(f"s{i}" for i in range(63))
     with pytest.raises(CapacityError, match="status 'two' would be one more than the 64 distinct statuses") as caught:
         codes.add(["one", "two"])

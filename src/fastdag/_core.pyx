@@ -1602,6 +1602,26 @@ cdef class StatusGraph(Graph):
         """Refused: an edge of a status graph needs a requirement. Raises TypeError."""
         raise TypeError("edges of a StatusGraph are dependencies; use add_dependencies()")
 
+    def number(self, dict codes not None, dict words not None, list new not None, Py_ssize_t most):
+        """Give numbers, from len(codes) on, to those of distinct `str`s that have none: all of them, or none and the answer is
+        the first for which there is none below `most`. One step: nothing makes room in here that a finalizer could come up in."""
+        cdef Py_ssize_t room
+        interpreter_lock(&self.names_lock)
+        try:
+            room = most - len(codes)
+            for word in new:
+                if word not in codes:
+                    if room == 0:
+                        return word
+                    room -= 1
+            for word in new:
+                if word not in codes:
+                    words[len(codes)] = word  # first: whoever has a number finds its word
+                    codes[word] = len(codes)
+            return None
+        finally:
+            interpreter_unlock(&self.names_lock)
+
     def define_requirement(self, label, satisfied, impossible):
         """Say which statuses satisfy a label and which make it impossible, as bits by code; again with the same: nothing."""
         cdef uint64_t satisfied_mask = satisfied

@@ -72,7 +72,7 @@ class Manager:
         core: StatusGraph[str] = StatusGraph()
         self._core = core
         self._auto_skip = auto_skip
-        self._statuses = StatusCodes()
+        self._statuses = StatusCodes(core)
         self._statuses.add((Status.PENDING, Status.SKIPPED) if auto_skip else (Status.PENDING,))
         self._codes = self._statuses.code
         self._names = self._statuses.name

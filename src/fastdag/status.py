@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import count
 from threading import RLock
-from typing import ClassVar, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 from weakref import WeakValueDictionary
 
 from fastdag.errors import CapacityError, StatusRequiredError
+
+if TYPE_CHECKING:
+    from fastdag._core import StatusGraph
 
 
 class Status:
@@ -159,7 +161,7 @@ def _set_repr(statuses: frozenset[str]) -> str:
 
 
 _requirements: WeakValueDictionary[tuple[frozenset[str], frozenset[str]], Requirement] = WeakValueDictionary()
-# Held where a requirement or status is named for the first time. Reentrant: a finalizer or signal handler that runs
+# Held where a requirement is named for the first time. Reentrant: a finalizer or signal handler that runs
 # in there may name another.
 _naming_lock = RLock()
 
@@ -208,10 +210,10 @@ class StatusCodes:
 
     MOST: Final = 64  # the core keeps sets of statuses in 64-bit masks
 
-    def __init__(self) -> None:
+    def __init__(self, core: StatusGraph[str]) -> None:
         self.code: dict[str, int] = {}
         self.name: dict[int, str] = {-1: Status.NOT_REGISTERED}
-        self._next = count()
+        self._core = core
 
     def add(self, statuses: Iterable[str]) -> None:
         """Give codes to those that have none, to all of them or to none.
@@ -221,17 +223,12 @@ class StatusCodes:
         CapacityError
             If there would be more than 64.
         """
-        with _naming_lock:
-            new = [status for status in statuses if status not in self.code]
-            if len(self.code) + len(new) > self.MOST:
-                raise CapacityError(
-                    f"status {new[self.MOST - len(self.code)]!r} would be one more than the {self.MOST} distinct "
-                    "statuses that a manager holds; use one of those it knows"
-                )
-            for status in new:
-                code = next(self._next)
-                self.name[code] = status
-                self.code[status] = code
+        excess = self._core.number(self.code, self.name, list(dict.fromkeys(statuses)), self.MOST)
+        if excess is not None:
+            raise CapacityError(
+                f"status {excess!r} would be one more than the {self.MOST} distinct statuses that a manager holds; use "
+                "one of those it knows"
+            )
 
     def mask(self, statuses: Iterable[str]) -> int:
         """Give the set of statuses as bits, bit `code` for each."""
