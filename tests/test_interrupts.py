@@ -73,6 +73,7 @@ class Scene:
         manager.register("later")
         assert not manager._core.has_events()
         assert not manager._waiters.dispatch.decided
+        assert not manager._waiters.dispatch.resolved
         for heard in self.all:
             assert [event.sequence for event in heard] == list(range(1, len(heard) + 1))
             assert [(event.kind, event.unit) for event in heard] == [
@@ -178,7 +179,8 @@ def test_an_interrupted_cancel_of_a_future_is_finished_by_the_next():
             interrupted = True
         finally:
             sys.settrace(before)
-        telling = interrupted and future._state == "CANCELLED_AND_NOTIFIED"  # the known limit: who was told, nobody knows
+        # the known limit: who was told, nobody knows
+        telling = interrupted and future._state == "CANCELLED_AND_NOTIFIED"
         assert future.cancel()
         assert called == [0, 1]
         assert manager._waiters.dispatch.waiting == {}

@@ -489,3 +489,38 @@ def test_a_waiter_for_which_memory_runs_out_is_told_later(manager, monkeypatch):
     manager.register("later")
     assert future.result(0) == "B"
     assert forgotten(manager)
+
+
+def test_callbacks_that_make_changes_are_not_called_within_each_other(manager):
+    depth, deepest, called = 0, 0, 0
+
+    def change(future):
+        nonlocal depth, deepest, called
+        depth += 1
+        deepest = max(deepest, depth)
+        assert last.done()  # all are resolved before the first callback: it may wait for the others
+        manager.update_status("B", str(called % 2))
+        called += 1
+        depth -= 1
+
+    for _ in range(2 * sys.getrecursionlimit()):
+        manager.when("C", "go").add_done_callback(change)
+    last = manager.when("C", "go")
+    manager.update_status("C", "go")
+    assert (deepest, called) == (1, 2 * sys.getrecursionlimit())
+    assert forgotten(manager)
+
+
+def test_a_callback_sees_a_waiter_resolved_that_its_own_change_releases(manager):
+    order = []
+
+    def change(future):
+        manager.update_status("B", "next")
+        assert following.result(0) == "B"
+        order.append("first")
+
+    following = manager.when("B", "next")
+    following.add_done_callback(lambda future: order.append("second"))
+    manager.when("C", "go").add_done_callback(change)
+    manager.update_status("C", "go")
+    assert order == ["first", "second"]

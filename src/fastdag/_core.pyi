@@ -127,6 +127,7 @@ class Dispatch(Generic[_V]):
         lock: RLock,
         sort_out: Callable[[list[tuple[int, int, int, int]]], object],
         tell: Callable[[Any], object],
+        call_back: Callable[[Any], object],
         follow: Callable[[int, int], object],
         report: Callable[[Exception, Any, Any], object],
         make: type,
@@ -140,6 +141,8 @@ class Dispatch(Generic[_V]):
     def routes(self) -> dict[int, dict[Any, None]]: ...
     @property
     def decided(self) -> deque[Any]: ...
+    @property
+    def resolved(self) -> deque[Any]: ...
     @property
     def telling(self) -> dict[Any, None]: ...
     def enter(self, waiter: Any) -> tuple[int, int]: ...

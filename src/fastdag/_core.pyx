@@ -2011,6 +2011,8 @@ cdef class Dispatch:
         Must bear the same events again.
     tell : callable
         Tells a waiter that was decided: gets what `decide` was given. Must bear being called again after it raised.
+    call_back : callable
+        Calls the callbacks of a waiter that was told: gets the same. Must bear being called again after it raised.
     follow : callable
         Routes a dependency that was added, (index, index of what it depends on). Must bear the same one again.
     report : callable
@@ -2036,8 +2038,10 @@ cdef class Dispatch:
     cdef readonly dict waiting
     cdef readonly dict routes
     cdef readonly object decided       # deque of what `tell` is still to be called with
-    cdef readonly dict telling         # what it is being called with, as keys
-    cdef object sort_out, tell, follow, report, make
+    cdef readonly object resolved      # deque of what `call_back` is still to be called with
+    cdef readonly dict telling         # what either is being called with, as keys
+    cdef dict callers                  # threads that are calling callbacks of waiters, as keys
+    cdef object sort_out, tell, call_back, follow, report, make
     cdef object kinds, states
     cdef dict statuses
     cdef atomic[int32_t] sorting       # 1: somebody is the waiters' reader of the log
@@ -2049,16 +2053,20 @@ cdef class Dispatch:
     cdef int64_t upto                  # where the log goes on behind it
 
     def __init__(
-        self, StatusGraph core not None, *, lock, sort_out, tell, follow, report, make, kinds, states, dict statuses not None
+        self, StatusGraph core not None, *, lock, sort_out, tell, call_back, follow, report, make, kinds, states,
+        dict statuses not None,
     ):
         self.core = core
         self.has_lock = lock._is_owned
         self.waiting = {}
         self.routes = {}
         self.decided = deque()
+        self.resolved = deque()
         self.telling = {}
+        self.callers = {}
         self.sort_out = sort_out
         self.tell = tell
+        self.call_back = call_back
         self.follow = follow
         self.report = report
         self.make = make
@@ -2107,20 +2115,43 @@ cdef class Dispatch:
             self.leave(waiter)
 
     cdef int _resolve(self) except -1:
-        """Tell everybody who was decided and not yet told."""
+        """Tell everybody who was decided and not yet told; then have their callbacks called.
+
+        Not the callbacks where this thread is calling one already, which made the change that led here: that call goes on with
+        them, else each would be called within the one before, however deep that goes.
+        """
+        cdef object me = <uint64_t>pthread_self()
         while self.decided:
-            try:
-                decision = self.decided.popleft()
-            except IndexError:  # another thread tells the last one
-                return 0
-            try:
-                self.telling[decision] = None
-                self.tell(decision)
-            except BaseException:
-                self.decided.appendleft(decision)  # finds room where popleft() made it
-                raise
-            finally:
-                self.telling.pop(decision, None)
+            self._next(self.decided, self.tell, self.resolved)
+        if me in self.callers:
+            return 0
+        self.callers[me] = None
+        try:
+            while self.decided or self.resolved:
+                while self.decided:
+                    self._next(self.decided, self.tell, self.resolved)
+                if self.resolved:
+                    self._next(self.resolved, self.call_back, None)
+        finally:
+            self.callers.pop(me, None)
+        return 0
+
+    cdef int _next(self, source, step, then) except -1:
+        """Take a step for the first decision of a deque, which it then leaves for another one, or for good."""
+        try:
+            decision = source.popleft()
+        except IndexError:  # another thread takes the last one
+            return 0
+        try:
+            self.telling[decision] = None
+            step(decision)
+            if then is not None:
+                then.append(decision)
+        except BaseException:
+            source.appendleft(decision)  # finds room where popleft() made it
+            raise
+        finally:
+            self.telling.pop(decision, None)
         return 0
 
     def after_fork(self, lock):
@@ -2135,6 +2166,9 @@ cdef class Dispatch:
             self.calling.store(0, release)  # the callback that was under way counts as called
         self.decided.extendleft(self.telling)
         self.telling.clear()
+        for thread in list(self.callers):
+            if thread != <uint64_t>pthread_self():
+                del self.callers[thread]
 
     # --- delivery ---
 
@@ -2145,7 +2179,7 @@ cdef class Dispatch:
         change may come up in there. Whoever lets go of the lock calls this afterwards.
         """
         cdef Log *log = &self.core.c.board.log
-        while log.unseen.load(acquire) > 0 or log.ready.load(acquire) > 0 or self.decided:
+        while log.unseen.load(acquire) > 0 or log.ready.load(acquire) > 0 or self.decided or self.resolved:
             if self.has_lock():
                 return
             while log.unseen.load(acquire) > 0:
@@ -2157,7 +2191,8 @@ cdef class Dispatch:
                 finally:
                     # an exchange, not a store: it sees the entry of whoever has found the baton taken just before
                     self.sorting.exchange(0, acq_rel)
-            self._resolve()
+            if self.decided or self.resolved:
+                self._resolve()
             if log.ready.load(acquire) <= 0 or self.calling.exchange(1, acq_rel):
                 return
             self.caller = pthread_self()

@@ -115,6 +115,7 @@ class Delivery:
             lock=self._table,
             sort_out=self.waiters.sort_out,
             tell=self.waiters.tell,
+            call_back=self.waiters.call_back,
             follow=self._follow,
             report=self._report,
             make=Event,

@@ -15,6 +15,11 @@ How no waiter is lost
 An exception may come up between any two instructions here, from a signal handler for one. So entering, leaving and
 deciding are each one step of compiled code (`fastdag._core.Dispatch`); the log moves on only when `sort_out` has
 returned, and looking at the same events again decides nobody twice; and telling goes on where it was interrupted.
+
+How callbacks are called
+------------------------
+All who were decided are resolved, and then their callbacks called, one by one. A change that a callback makes resolves
+futures at once, so that it may wait for them; their callbacks come after it, not within it, however long a chain is.
 """
 
 from __future__ import annotations
@@ -50,7 +55,7 @@ class Waiter(Future[str]):
         cancelled = super().cancel()
         if cancelled:
             self._registry.forget(self)
-            self._invoke_callbacks()
+            self.call_back()
             self._begin()  # or concurrent.futures.wait() would not see it end
         return cancelled
 
@@ -70,7 +75,6 @@ class Waiter(Future[str]):
         if self.done() and self._state != "CANCELLED":
             with self._condition:
                 self._condition.notify_all()
-            self._invoke_callbacks()
         elif self._begin():
             if error is None:
                 self.set_result(self.unit)
@@ -78,7 +82,10 @@ class Waiter(Future[str]):
                 self.set_exception(error)
 
     def _invoke_callbacks(self) -> None:
-        """As the base class, but each leaves the list before it is called: going on calls only those that are left."""
+        """Not within `set_result`, as in the base class: whoever tells or cancels has `call_back` called afterwards."""
+
+    def call_back(self) -> None:
+        """Call the callbacks. Each leaves the list first: going on after an exception calls only those left."""
         call_each(self._done_callbacks, self, self._report)  # type: ignore[attr-defined]
 
     def _report(self, error: Exception) -> None:
@@ -111,7 +118,7 @@ class Waiters:
 
     def renew(self) -> RLock:
         """In the child of a fork: new locks for all, as a thread that is not there may have held the old ones."""
-        told = (waiter for waiter, _ in (*self.dispatch.decided, *self.dispatch.telling))
+        told = (waiter for waiter, _ in (*self.dispatch.decided, *self.dispatch.resolved, *self.dispatch.telling))
         for waiter in (*told, *(waiter for there in self.dispatch.waiting.values() for waiter in there)):
             waiter._condition = Condition()
         self._lock = RLock()
@@ -176,6 +183,10 @@ class Waiters:
         ]
 
     def tell(self, decision: tuple[Waiter, DependencyFailedError | None]) -> None:
-        """Resolve a waiter that was decided; its callbacks run here, without a lock."""
+        """Resolve a waiter that was decided."""
         waiter, error = decision
         waiter.tell(error)
+
+    def call_back(self, decision: tuple[Waiter, DependencyFailedError | None]) -> None:
+        """Call the callbacks of a waiter that was resolved; without a lock."""
+        decision[0].call_back()
