@@ -84,7 +84,8 @@ cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
 
 cdef enum:
-    BUDGET = 1024            # so many vertices a walk visits with the interpreter held: some 30 µs, less than letting go costs
+    BUDGET = 1024            # so many vertices, and 16 times as many edges, a walk looks at with the interpreter held: less time than
+                             # letting go costs
     SMALL = 16384            # so many vertices and edges together are looked through with the interpreter held
 
 cdef struct Made:            # a vertex made for something that may yet be refused

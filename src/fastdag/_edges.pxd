@@ -1,7 +1,8 @@
 """Edges come and go: the operations on one edge, with their locks.
 
 Guarantees
-- An edge appears in, and goes from, both lists under both vertex locks: no reader sees half of it.
+- An edge appears in, and goes from, both lists under both vertex locks: no reader sees half of it. Only a large load
+  (_onepass.pxd) writes all in-lists first, then the out-lists.
 - An edge that agrees with the order is added under the shared order lock; one is refused under the exclusive lock only.
 - Whatever is answered but DONE and REPLACED has changed nothing that can be seen.
 
@@ -314,8 +315,8 @@ cdef inline Outcome entry_look(
 cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) noexcept nogil:
     """Whether an edge is there, and where `label` is not NULL its label id. O(the shorter list; for the label, u's).
 
-    One vertex is locked at a time: an edge comes and goes under the locks of both, so that either list tells. It must not be
-    both: whoever takes a vertex out locks its neighbours in any order.
+    One vertex is locked at a time: an edge comes and goes under the locks of both, so that either list tells (but for a large
+    load that is being published: it writes in-lists first). It must not be both: whoever takes a vertex out locks its neighbours in any order.
     """
     cdef bint either = label == NULL or c.store.in_words == 2
     cdef int32_t outs = 0, ins = 0

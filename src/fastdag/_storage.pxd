@@ -182,8 +182,8 @@ cdef inline Pool *pool_lock(Store *s, int32_t id) noexcept nogil:
     """The pool of a vertex, locked; where that is busy, the next that is free: any will do. O(1)."""
     cdef int32_t i
     for i in range(STRIPES):
-        if stripe_of(s, id + i).pool.lock.try_lock():
-            return &stripe_of(s, id + i).pool
+        if stripe_of(s, (id & (STRIPES - 1)) + i).pool.lock.try_lock():
+            return &stripe_of(s, (id & (STRIPES - 1)) + i).pool
     stripe_of(s, id).pool.lock.lock()    # as many threads as pools: whoever holds one waits for nothing
     return &stripe_of(s, id).pool
 

@@ -72,7 +72,7 @@ cdef inline Outcome walk_shared(
 ) noexcept nogil:
     """Breadth first from a vertex; with a goal >= 0, until it is reached. Order lock held shared. O(n + m)."""
     cdef Store *s = &c.store
-    cdef int64_t at = 0
+    cdef int64_t at = 0, looked = 0
     cdef int32_t i, id, end
     cdef uint64_t limit = 0
     cdef Vertex *vertex
@@ -97,6 +97,10 @@ cdef inline Outcome walk_shared(
         if not vertex_lock(s, id, wait):
             return BUSY
         list = &vertex.ins if backward else &vertex.outs
+        looked += list.count             # those that are skipped take their time as well
+        if looked > 16 * budget:
+            vertex_unlock(s, id)
+            return OVER_BUDGET
         if not walk_grow(w, w.count + list.count):
             vertex_unlock(s, id)
             return NO_MEMORY
