@@ -30,7 +30,7 @@ def test_a_second_interpreter_is_refused(kind):
             import _interpreters as interpreters
         except ImportError:
             import _xxsubinterpreters as interpreters
-        import fastdag
+        from fastdag import Graph
         if sys.version_info >= (3, 13):
             other = interpreters.create({kind!r})
         elif sys.version_info >= (3, 12):
@@ -39,7 +39,7 @@ def test_a_second_interpreter_is_refused(kind):
             other = interpreters.create()
         code = "import sys; sys.path[:] = " + repr(sys.path) + '''
         try:
-            import fastdag
+            from fastdag import Graph
         except ImportError as error:
             assert "interpreter" in str(error), error
         else:
@@ -47,7 +47,7 @@ def test_a_second_interpreter_is_refused(kind):
         '''.replace("\\n        ", "\\n")
         failed = (interpreters.exec if sys.version_info >= (3, 13) else interpreters.run_string)(other, code)
         assert failed is None, failed
-        graph = fastdag.Graph()
+        graph = Graph()
         assert graph.add_edge("a", "b")
         print("refused")
         """
@@ -67,7 +67,7 @@ def test_without_the_interpreter_lock():
     executable = shutil.which("python3.14t") or shutil.which("python3.13t")
     if getattr(sys, "_is_gil_enabled", None) is not None and "free-threading" in sys.version:
         executable = sys.executable
-    elif executable is None or run("import fastdag", executable).returncode:
+    elif executable is None or run("import fastdag._core", executable).returncode:
         pytest.skip("no python3.14t or python3.13t with fastdag on the PATH")
-    done = run("import fastdag, sys; print(sys._is_gil_enabled())", executable)
+    done = run("import fastdag._core, sys; print(sys._is_gil_enabled())", executable)
     assert done.stdout == "False\n", done.stderr
