@@ -60,7 +60,7 @@ clean:  ## remove what was built, the virtual environments too
 # Without isolation pip builds with the Cython that the environment has, and the log shows the compiler's warnings.
 $(VENV)/.built: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'Cython>=3.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'Cython>=3.1'
 	$(BIN)/python -m pip install --verbose --disable-pip-version-check --no-build-isolation --editable '.[$(EXTRA)]' \
 	    > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
 	@grep '[wW]arning:' $(VENV)/build.log | grep -v 'no previously-included' || true

@@ -1,0 +1,1 @@
+"""Talking to a fastdag service from Python: `Client`, and `AsyncClient` for asyncio."""

@@ -1,0 +1,286 @@
+"""What goes in and out of the service: the types of its API, from which its OpenAPI document is made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from fastdag.status import Requirement
+from fastdag.units import Dependency
+
+NAME_LENGTH = 256  # characters of a unit's name or of a status
+REASON_LENGTH = 4096
+BATCH = 100_000  # elements of a list in one call
+
+# No control characters: names are printed on terminals, a line each, and travel in headers of events.
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Reason = Annotated[str, Meta(max_length=REASON_LENGTH)]
+Seconds = Annotated[float, Meta(ge=0, le=10**9)]
+
+
+class _In(Struct, forbid_unknown_fields=True, frozen=True): ...
+
+
+class _Out(Struct, frozen=True): ...
+
+
+# --- requirements ---------------------------------------------------------------------------------------------------
+
+
+class Statuses(_In):
+    """A requirement by the statuses that satisfy it and those that make it impossible."""
+
+    satisfied: Annotated[list[Name], Meta(min_length=1, max_length=64)]
+    impossible: Annotated[list[Name], Meta(max_length=64)] = []
+
+
+Requires = Name | Statuses
+
+NAMED = {
+    "success": Requirement.SUCCESS,
+    "completion": Requirement.COMPLETION,
+    "started": Requirement.STARTED,
+}
+_WORDS = {requirement: word for word, requirement in NAMED.items()}
+
+
+def requirement_of(requires: Requires) -> Requirement:
+    """Give the requirement for what stands in a message: one of the three words, a status, or sets of statuses."""
+    if isinstance(requires, Statuses):
+        return Requirement(requires.satisfied, requires.impossible)
+    return NAMED.get(requires) or Requirement.of(requires)
+
+
+def requires_of(requirement: Requirement) -> Requires:
+    """Give what stands in a message for a requirement; `requirement_of` gives it back."""
+    word = _WORDS.get(requirement)
+    if word is not None:
+        return word
+    if len(requirement.satisfied) == 1 and not requirement.impossible:
+        [status] = requirement.satisfied
+        if status not in NAMED:
+            return status
+    return Statuses(sorted(requirement.satisfied), sorted(requirement.impossible))
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+
+
+class Register(_In):
+    """Units to register, all or none."""
+
+    units: Annotated[list[Name], Meta(max_length=BATCH)]
+
+
+class Want(_In):
+    """What a unit depends on, all or none; the unit is registered when nobody has done so."""
+
+    unit: Name
+    depends_on: Annotated[list[Name], Meta(min_length=1, max_length=BATCH)]
+    requires: Requires = "success"
+    replace: bool = False
+
+
+class Wish(_In):
+    """One dependency of many."""
+
+    unit: Name
+    depends_on: Name
+    requires: Requires = "success"
+
+
+class Dependencies(_In):
+    """Dependencies of units that are registered, all or none."""
+
+    dependencies: Annotated[list[Wish], Meta(max_length=BATCH)]
+    replace: bool = False
+
+
+class Owner(_In):
+    """The process that a started unit is tied to.
+
+    Attributes
+    ----------
+    pid : int
+    started : int, optional
+        When the process was started, in clock ticks since boot (the 22nd field of /proc/PID/stat): then another
+        process that was given the same number meanwhile is not taken for it.
+    """
+
+    pid: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    started: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+
+
+class Start(_In):
+    """`timeout` in seconds; 0: do not wait; null: as long as it takes."""
+
+    unit: Name
+    timeout: Seconds | None = None
+    owner: Owner | None = None
+
+
+class Wait(_In):
+    """Without `status`: until the unit is ready."""
+
+    unit: Name
+    status: Name | None = None
+    timeout: Seconds | None = None
+
+
+class End(_In):
+    """A unit that ended, and why."""
+
+    unit: Name
+    reason: Reason | None = None
+
+
+class Update(_In):
+    """A new status for a unit, and why."""
+
+    unit: Name
+    status: Name
+    reason: Reason | None = None
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+
+
+class Ping(_Out):
+    """Who answers. `instance` is another one after every start; `journal`: whether changes outlive the service."""
+
+    service: str
+    version: str
+    pid: int
+    instance: str
+    journal: bool
+
+
+class UnitView(_Out, kw_only=True):
+    """A unit. `status` is empty when nobody registered it; `seconds`: for how long it has had the status."""
+
+    unit: str
+    status: str
+    state: str
+    ready: bool
+    seconds: float | None
+    reason: str | None = None
+    owner: int | None = None
+
+
+class DependencyView(_Out):
+    """A dependency: what `unit` asks of `depends_on`, which has `status`."""
+
+    unit: str
+    depends_on: str
+    requires: Requires
+    status: str
+    satisfied: bool
+    impossible: bool
+
+
+class StatusView(UnitView, kw_only=True):
+    """A unit and what it depends on."""
+
+    dependencies: list[DependencyView]
+
+
+class Units(_Out):
+    """Units, in the order of their registration."""
+
+    units: list[UnitView]
+
+
+class Added(_Out):
+    """How many dependencies were not there before."""
+
+    added: int
+
+
+class Ready(_Out):
+    """The pending units that could start now."""
+
+    units: list[str]
+
+
+class HeldView(_Out):
+    """A unit that is waited for; `unmet` is empty at the end of a chain."""
+
+    unit: str
+    status: str
+    state: str
+    seconds: float | None
+    reason: str | None
+    unmet: list[DependencyView]
+
+
+class ExplanationView(_Out):
+    """Why a unit waits. `units`: itself, and all that it waits for; `because`: set when it is stalled."""
+
+    unit: str
+    units: list[HeldView]
+    held_up_by: list[str]
+    stalled: bool
+    because: list[DependencyView]
+    text: str
+
+
+class Snapshot(_Out):
+    """All units at one moment; `event_id` as Last-Event-ID gives the events since."""
+
+    event_id: str
+    units: list[StatusView]
+
+
+class GraphView(_Out):
+    """All units and dependencies."""
+
+    units: list[UnitView]
+    dependencies: list[DependencyView]
+
+
+class EventView(_Out):
+    """`time` in seconds since the epoch; for `old` and `new` see fastdag.Event."""
+
+    kind: str
+    unit: str
+    dependency: str | None
+    old: str
+    new: str
+    time: float
+
+
+class Cause(_Out):
+    """A unit that failed, or was canceled, at the end of a chain of skipped ones."""
+
+    unit: str
+    status: str
+    reason: str | None
+
+
+class ErrorView(_Out, kw_only=True, omit_defaults=True):
+    """`error` is the class in fastdag.errors; the other fields are that class's attributes."""
+
+    error: str
+    message: str
+    unit: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    depends_on: str | UnsetType = UNSET
+    path: list[str] | UnsetType = UNSET
+    failed: list[tuple[str, str]] | UnsetType = UNSET
+    causes: list[Cause] | UnsetType = UNSET
+    unmet: list[DependencyView] | UnsetType = UNSET
+    existing: Requires | UnsetType = UNSET
+    requested: Requires | UnsetType = UNSET
+
+
+def dependency_view(dependency: Dependency) -> DependencyView:
+    """Give a dependency as it stands in a message."""
+    return DependencyView(
+        dependency.unit,
+        dependency.depends_on,
+        requires_of(dependency.requires),
+        dependency.status,
+        dependency.satisfied,
+        dependency.impossible,
+    )
