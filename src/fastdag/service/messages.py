@@ -28,7 +28,7 @@ class _Out(Struct, frozen=True): ...
 # --- requirements ---------------------------------------------------------------------------------------------------
 
 
-class Statuses(_In):
+class Statuses(_In, frozen=True):
     """A requirement by the statuses that satisfy it and those that make it impossible."""
 
     satisfied: Annotated[list[Name], Meta(min_length=1, max_length=64)]
@@ -67,13 +67,13 @@ def requires_of(requirement: Requirement) -> Requires:
 # --- in -------------------------------------------------------------------------------------------------------------
 
 
-class Register(_In):
+class Register(_In, frozen=True):
     """Units to register, all or none."""
 
     units: Annotated[list[Name], Meta(max_length=BATCH)]
 
 
-class Want(_In):
+class Want(_In, frozen=True):
     """What a unit depends on, all or none; the unit is registered when nobody has done so."""
 
     unit: Name
@@ -82,7 +82,7 @@ class Want(_In):
     replace: bool = False
 
 
-class Wish(_In):
+class Wish(_In, frozen=True):
     """One dependency of many."""
 
     unit: Name
@@ -90,14 +90,14 @@ class Wish(_In):
     requires: Requires = "success"
 
 
-class Dependencies(_In):
+class Dependencies(_In, frozen=True):
     """Dependencies of units that are registered, all or none."""
 
     dependencies: Annotated[list[Wish], Meta(max_length=BATCH)]
     replace: bool = False
 
 
-class Owner(_In):
+class Owner(_In, frozen=True):
     """The process that a started unit is tied to.
 
     Attributes
@@ -112,7 +112,7 @@ class Owner(_In):
     started: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
-class Start(_In):
+class Start(_In, frozen=True):
     """`timeout` in seconds; 0: do not wait; null: as long as it takes."""
 
     unit: Name
@@ -120,7 +120,7 @@ class Start(_In):
     owner: Owner | None = None
 
 
-class Wait(_In):
+class Wait(_In, frozen=True):
     """Without `status`: until the unit is ready."""
 
     unit: Name
@@ -128,14 +128,14 @@ class Wait(_In):
     timeout: Seconds | None = None
 
 
-class End(_In):
+class End(_In, frozen=True):
     """A unit that ended, and why."""
 
     unit: Name
     reason: Reason | None = None
 
 
-class Update(_In):
+class Update(_In, frozen=True):
     """A new status for a unit, and why."""
 
     unit: Name
@@ -146,7 +146,7 @@ class Update(_In):
 # --- out ------------------------------------------------------------------------------------------------------------
 
 
-class Ping(_Out):
+class Ping(_Out, frozen=True):
     """Who answers. `instance` is another one after every start; `journal`: whether changes outlive the service."""
 
     service: str
@@ -156,7 +156,7 @@ class Ping(_Out):
     journal: bool
 
 
-class UnitView(_Out, kw_only=True):
+class UnitView(_Out, frozen=True, kw_only=True):
     """A unit. `status` is empty when nobody registered it; `seconds`: for how long it has had the status."""
 
     unit: str
@@ -168,7 +168,7 @@ class UnitView(_Out, kw_only=True):
     owner: int | None = None
 
 
-class DependencyView(_Out):
+class DependencyView(_Out, frozen=True):
     """A dependency: what `unit` asks of `depends_on`, which has `status`."""
 
     unit: str
@@ -179,31 +179,31 @@ class DependencyView(_Out):
     impossible: bool
 
 
-class StatusView(UnitView, kw_only=True):
+class StatusView(UnitView, frozen=True, kw_only=True):
     """A unit and what it depends on."""
 
     dependencies: list[DependencyView]
 
 
-class Units(_Out):
+class Units(_Out, frozen=True):
     """Units, in the order of their registration."""
 
     units: list[UnitView]
 
 
-class Added(_Out):
+class Added(_Out, frozen=True):
     """How many dependencies were not there before."""
 
     added: int
 
 
-class Ready(_Out):
+class Ready(_Out, frozen=True):
     """The pending units that could start now."""
 
     units: list[str]
 
 
-class HeldView(_Out):
+class HeldView(_Out, frozen=True):
     """A unit that is waited for; `unmet` is empty at the end of a chain."""
 
     unit: str
@@ -214,7 +214,7 @@ class HeldView(_Out):
     unmet: list[DependencyView]
 
 
-class ExplanationView(_Out):
+class ExplanationView(_Out, frozen=True):
     """Why a unit waits. `units`: itself, and all that it waits for; `because`: set when it is stalled."""
 
     unit: str
@@ -225,21 +225,21 @@ class ExplanationView(_Out):
     text: str
 
 
-class Snapshot(_Out):
+class Snapshot(_Out, frozen=True):
     """All units at one moment; `event_id` as Last-Event-ID gives the events since."""
 
     event_id: str
     units: list[StatusView]
 
 
-class GraphView(_Out):
+class GraphView(_Out, frozen=True):
     """All units and dependencies."""
 
     units: list[UnitView]
     dependencies: list[DependencyView]
 
 
-class EventView(_Out):
+class EventView(_Out, frozen=True):
     """`time` in seconds since the epoch; for `old` and `new` see fastdag.Event."""
 
     kind: str
@@ -250,7 +250,7 @@ class EventView(_Out):
     time: float
 
 
-class Cause(_Out):
+class Cause(_Out, frozen=True):
     """A unit that failed, or was canceled, at the end of a chain of skipped ones."""
 
     unit: str
@@ -258,7 +258,7 @@ class Cause(_Out):
     reason: str | None
 
 
-class ErrorView(_Out, kw_only=True, omit_defaults=True):
+class ErrorView(_Out, frozen=True, kw_only=True, omit_defaults=True):
     """`error` is the class in fastdag.errors; the other fields are that class's attributes."""
 
     error: str
