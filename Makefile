@@ -25,7 +25,7 @@ lint: $(VENV)/.built  ## ruff
 	$(BIN)/ruff check
 
 types: $(VENV)/.built  ## mypy --strict, and the core's stub against the core
-	$(BIN)/mypy -p fastdag
+	$(BIN)/mypy
 	$(BIN)/mypy conftest.py benchmarks profiles tests/typing
 	$(BIN)/python -m mypy.stubtest fastdag._core --mypy-config-file pyproject.toml
 
