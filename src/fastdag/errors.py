@@ -222,3 +222,25 @@ class DependencyFailedError(FastDAGError, RuntimeError):
     def __str__(self) -> str:
         named = ", ".join(f"{name!r} is {status}" for name, status in self.failed)
         return f"unit {self.unit!r} cannot become ready: {named}; repair that and set its status again"
+
+
+class JournalError(FastDAGError, OSError):
+    """The journal of a service cannot be used, or no longer be written.
+
+    Attributes
+    ----------
+    path : str
+    problem : str
+        What is wrong with the file and what to do.
+    """
+
+    path: str
+    problem: str
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"journal {path!r} {problem}")
+
+    def __reduce__(self) -> tuple[type[JournalError], tuple[str, str]]:
+        return type(self), (self.path, self.problem)  # the message alone would not make another one
