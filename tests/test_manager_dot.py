@@ -64,3 +64,29 @@ def test_drawing_beside_writers():
             assert '"0" -> "base"' in manager.to_dot()
 
     at_once(*(lambda name=name: write(name) for name in "abcd"), draw, draw)
+
+
+def test_mermaid():
+    manager = Manager()
+    manager.register_all(['a "quoted" <name> #1', "db"])
+    manager.add_dependency('a "quoted" <name> #1', "db")
+    manager.add_dependency("db", "disk", "mounted")
+    assert manager.to_mermaid() == (
+        "flowchart LR\n"
+        '  v0["a #quot;quoted#quot; #lt;name#gt; #35;1<br>pending"]\n'
+        '  v1["db<br>pending"]\n'
+        '  v2["disk<br>not registered"]\n'
+        '  v0 -->|"success"| v1\n'
+        '  v1 -->|"exactly mounted"| v2\n'
+    )
+
+
+def test_a_cycle_that_a_dependency_would_close():
+    manager = Manager()
+    manager.register_all(["app", "db"])
+    manager.add_dependencies([("app", "db"), ("db", "disk")])
+    assert manager.find_cycle("disk", "app") == ["disk", "app", "db", "disk"]
+    assert manager.find_cycle("app", "app") == ["app", "app"]
+    assert manager.find_cycle("app", "disk") is None
+    assert manager.find_cycle("nobody", "app") is None
+    assert "nobody" not in manager.graph

@@ -1,4 +1,4 @@
-"""Graphs in other forms: Graphviz's DOT, networkx."""
+"""Graphs in other forms: Graphviz's DOT, Mermaid, networkx."""
 
 from __future__ import annotations
 
@@ -54,6 +54,35 @@ def to_dot(
     lines.extend(f"  {ids[source]} -> {ids[target]}{_attributes(attributes)};" for source, target, attributes in edges)
     lines.append("}")
     return "\n".join(lines) + "\n"
+
+
+def to_mermaid(vertices: Iterable[tuple[Hashable, str]], edges: Iterable[tuple[Hashable, Hashable, str]]) -> str:
+    """Write a directed graph as a flowchart in Mermaid's language.
+
+    Parameters
+    ----------
+    vertices : iterable of (vertex, text)
+    edges : iterable of (source, target, text)
+
+    Returns
+    -------
+    str
+        Ends with a line feed.
+    """
+    ids: dict[Hashable, str] = {}
+    lines = ["flowchart LR"]
+    for vertex, text in vertices:
+        ids[vertex] = f"v{len(ids)}"
+        lines.append(f"  {ids[vertex]}[{_mermaid_text(text)}]")
+    lines.extend(f"  {ids[source]} -->|{_mermaid_text(text)}| {ids[target]}" for source, target, text in edges)
+    return "\n".join(lines) + "\n"
+
+
+_MERMAID = str.maketrans({'"': "#quot;", "#": "#35;", "<": "#lt;", ">": "#gt;", "\n": "<br>", "\r": " "})
+
+
+def _mermaid_text(text: str) -> str:
+    return '"' + text.translate(_MERMAID) + '"'
 
 
 def graph_to_dot(graph: Graph[Any], name: str) -> str:

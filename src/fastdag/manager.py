@@ -27,10 +27,11 @@ from fastdag.errors import (
     UnitAlreadyRegisteredError,
     UnitIdRequiredError,
     UnitNotFoundError,
+    VertexNotFoundError,
 )
 from fastdag.events import BLOCKED, READY, STATES
 from fastdag.explain import Explanation, Stall, explain, stalled
-from fastdag.export import to_dot
+from fastdag.export import to_dot, to_mermaid
 from fastdag.status import Requirement, Status, StatusCodes, check_status
 from fastdag.streams import EventStream
 from fastdag.subscribers import Callback, Delivery, OnError, Subscription
@@ -416,6 +417,45 @@ class Manager:
             for dependent, requires, _ in self._core.dependents(unit)
         ]
 
+    def requirement(self, unit: str, depends_on: str) -> Requirement:
+        """Give what a unit asks of another one that it depends on. O(dependencies).
+
+        Raises
+        ------
+        VertexNotFoundError, EdgeNotFoundError
+            If there is no such dependency.
+
+        Examples
+        --------
+        >>> manager = Manager()
+        >>> manager.register("app")
+        >>> manager.add_dependency("app", "db", Requirement.COMPLETION)
+        >>> manager.requirement("app", "db")
+        Requirement.COMPLETION
+        """
+        requirement: Requirement = self._core.edge_label(_require_unit(unit), _require_unit(depends_on))
+        return requirement
+
+    def find_cycle(self, unit: str, depends_on: str) -> list[str] | None:
+        """Give the cycle that this dependency would close, as `CycleError.path`, or `None`; adds nothing.
+
+        Neither has to be registered, or known at all. See `Graph.find_cycle` for the cost.
+
+        Examples
+        --------
+        >>> manager = Manager()
+        >>> manager.register("app")
+        >>> manager.add_dependency("app", "db")
+        >>> manager.find_cycle("db", "app")
+        ['db', 'app', 'db']
+        """
+        if _require_unit(unit) == _require_unit(depends_on):
+            return [unit, unit]
+        try:
+            return self._core.find_cycle(unit, depends_on)
+        except VertexNotFoundError:
+            return None
+
     def explain(self, unit: str) -> Explanation:
         """Say why a unit waits: its unmet dependencies, theirs, and so on down to the units that hold it up.
 
@@ -487,6 +527,15 @@ class Manager:
             name,
             [(unit, {"label": f"{unit}\n{shown(names[status(unit)])}"}) for unit in graph],
             [(source, target, {"label": str(requires)}) for source, target, requires in graph.edges()],
+        )
+
+    def to_mermaid(self) -> str:
+        """Draw what `to_dot` draws as a flowchart in Mermaid's language. O(n + m)."""
+        graph = self._core.copy()
+        status, names = self._core.status, self._names
+        return to_mermaid(
+            [(unit, f"{unit}\n{shown(names[status(unit)])}") for unit in graph],
+            [(source, target, str(requires)) for source, target, requires in graph.edges()],
         )
 
     def lock_stats(self) -> dict[str, dict[str, int]]:

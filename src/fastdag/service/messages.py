@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -11,7 +11,7 @@ from fastdag.units import Dependency
 
 NAME_LENGTH = 256  # characters of a unit's name or of a status
 REASON_LENGTH = 4096
-BATCH = 100_000  # elements of a list in one call
+BATCH = 10_000  # elements of a list in one call
 
 # No control characters: names are printed on terminals, a line each, and travel in headers of events.
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
@@ -141,6 +141,25 @@ class Update(_In, frozen=True):
     unit: Name
     status: Name
     reason: Reason | None = None
+
+
+class UnitQuery(_In, frozen=True):
+    """A question about one unit."""
+
+    unit: Name
+
+
+class GraphQuery(_In, frozen=True):
+    """In which form to draw the graph."""
+
+    format: Literal["json", "dot", "mermaid"] = "json"
+
+
+class EventsQuery(_In, frozen=True):
+    """Which events: a unit's own and those of what it depends on; kinds, with commas between."""
+
+    unit: Name | None = None
+    kinds: Annotated[str, Meta(max_length=100)] | None = None
 
 
 # --- out ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,247 @@
+"""The service over HTTP: what comes in is checked and carried out, and the answer sent when it is in the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from fastdag.errors import (
+    CapacityError,
+    ConflictingRequirementError,
+    CycleError,
+    DependencyFailedError,
+    FastDAGError,
+    JournalError,
+    SameStatusError,
+    StatusRequiredError,
+    UnitAlreadyRegisteredError,
+    UnitIdRequiredError,
+    UnitNotFoundError,
+)
+from fastdag.service.calls import CALLS, EVENTS, JSON, Call
+from fastdag.service.history import Kept
+from fastdag.service.leases import OwnerNotFoundError
+from fastdag.service.messages import ErrorView, requires_of
+from fastdag.service.metrics import Metrics
+from fastdag.service.openapi import document
+from fastdag.service.state import (
+    ClientGoneError,
+    NotReadyError,
+    Service,
+    ServiceStoppingError,
+    TooManyWaitersError,
+)
+from fastdag.status import Requirement
+
+_log = logging.getLogger("fastdag.service")
+
+BODY = 1 << 20  # bytes of a request's body
+BODY_SECONDS = 10.0  # for it to come in
+
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (UnitNotFoundError, 404),
+    (UnitAlreadyRegisteredError, 409),
+    (SameStatusError, 409),
+    (CycleError, 409),
+    (ConflictingRequirementError, 409),
+    (DependencyFailedError, 424),
+    (NotReadyError, 504),
+    (TooManyWaitersError, 429),
+    (CapacityError, 507),
+    (UnitIdRequiredError, 422),
+    (StatusRequiredError, 422),
+    (OwnerNotFoundError, 422),
+    (ServiceStoppingError, 503),
+    (JournalError, 503),
+    (msgspec.ValidationError, 422),
+    (msgspec.DecodeError, 400),
+    (ValueError, 422),  # of `Requirement`, and of a kind of event that is none
+)
+
+# The attributes that stand in the answer under the same name.
+_DETAILS: dict[type[Exception], tuple[str, ...]] = {
+    UnitNotFoundError: ("unit",),
+    UnitAlreadyRegisteredError: ("unit",),
+    SameStatusError: ("unit", "status"),
+    CycleError: ("path",),
+    ConflictingRequirementError: ("unit", "depends_on"),
+    DependencyFailedError: ("unit", "failed"),
+    NotReadyError: ("unit", "unmet"),
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class RequestError(FastDAGError, ValueError):
+    """A request was refused before anything looked at what it asks.
+
+    Attributes
+    ----------
+    code : int
+        The status of HTTP.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def application(service: Service, metrics: Metrics) -> Starlette:
+    """Make the ASGI application for a service."""
+    routes = [Route(call.path, _endpoint(service, metrics, call), methods=[call.method]) for call in CALLS]
+    described = msgspec.json.encode(document())
+
+    async def openapi(_: Request) -> Response:
+        return Response(described, media_type=JSON)
+
+    async def figures(_: Request) -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    routes += [
+        Route(EVENTS.path, _events(service, metrics), methods=["GET"]),
+        Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/metrics", figures, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_call})
+
+
+def _endpoint(service: Service, metrics: Metrics, call: Call) -> Endpoint:
+    takes, do = call.takes, call.do
+    decode = None if takes is None or call.method == "GET" else msgspec.json.Decoder(takes).decode
+    encode = msgspec.json.Encoder().encode
+
+    async def endpoint(request: Request) -> Response:
+        began = time.perf_counter()
+        try:
+            try:
+                given: tuple[Any, ...] = ()
+                if decode is not None:
+                    given = (decode(await _body(request)),)
+                elif takes is not None:
+                    given = (_query(request, takes),)
+                if call.waits:
+                    answer = await do(service, *given, lambda: asyncio.ensure_future(_gone(request)))
+                else:
+                    answer = do(service, *given)
+            finally:  # a refusal, too, may tell what a crash could undo
+                await service.settled()
+            if isinstance(answer, str):
+                response = Response(answer, media_type="text/plain; charset=utf-8")
+            else:
+                response = Response(encode(answer), media_type=JSON)
+        except (ClientGoneError, ClientDisconnect):
+            response = Response(status_code=499)  # read by nobody, but counted
+        except Exception as error:  # noqa: BLE001 - everything is answered
+            response = _refusal(service, error)
+        metrics.answered(call.name, response.status_code, time.perf_counter() - began)
+        return response
+
+    return endpoint
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body, as long as it keeps within the limits."""
+    chunks = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > BODY:
+                    raise RequestError(413, f"the body is longer than {BODY} bytes; send less at a time")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise RequestError(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+    return b"".join(chunks)
+
+
+def _query(request: Request, takes: type[Any]) -> Any:
+    fields = request.query_params.multi_items()
+    if len(dict(fields)) < len(fields):
+        raise RequestError(422, "a parameter is given twice; give each once")
+    return msgspec.convert(dict(fields), takes)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _events(service: Service, metrics: Metrics) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            query = _query(request, EVENTS.takes)
+            events, missing = service.events(query, request.headers.get("last-event-id"))
+        except Exception as error:  # noqa: BLE001
+            response = _refusal(service, error)
+        else:
+            headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+            stream = _stream(service, events, missing)
+            response = StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        metrics.answered(EVENTS.name, response.status_code, 0.0)
+        return response
+
+    return endpoint
+
+
+async def _stream(service: Service, events: AsyncIterator[list[Kept] | None], missing: bool) -> AsyncIterator[bytes]:
+    """Write server-sent events, as the HTML standard has them; comments while nothing happens."""
+    encode = msgspec.json.encode
+    yield b"event: reset\ndata: {}\n\n" if missing else b": fastdag\n\n"
+    async for some in events:
+        if some is None:
+            yield b"event: reset\ndata: {}\n\n"
+        elif not some:
+            yield b": nothing new\n\n"
+        else:
+            yield b"".join(
+                b"id: %b\nevent: %b\ndata: %b\n\n"
+                % (service.history.event_id(number).encode(), event.kind.encode(), encode(event))
+                for number, event in some
+            )
+
+
+def _refusal(service: Service, error: Exception) -> Response:
+    """Give the answer for an error, with what its class has to say."""
+    code = error.code if isinstance(error, RequestError) else None
+    if code is None:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), 500)
+    if code == 500:
+        _log.error("a call failed", exc_info=error)
+    kind = type(error).__name__ if isinstance(error, FastDAGError) else "RequestError" if code < 500 else "ServiceError"
+    message = str(error) if code != 500 else "a fault of the service; its log says more"
+    details: dict[str, Any] = {
+        name: getattr(error, name)
+        for name in _DETAILS.get(type(error), ())
+    }
+    if isinstance(error, ConflictingRequirementError):
+        for name in ("existing", "requested"):
+            requirement = getattr(error, name)
+            if isinstance(requirement, Requirement):
+                details[name] = requires_of(requirement)
+    if isinstance(error, DependencyFailedError):
+        details["causes"] = service.causes(error)
+    headers = {"connection": "close"} if isinstance(error, RequestError) else None  # the body may not have been read
+    body = msgspec.json.encode(ErrorView(error=kind, message=message, **details))
+    return Response(body, code, headers, media_type=JSON)
+
+
+def _no_such_call(request: Request, error: Exception) -> Response:
+    """Answer what is no call of the API."""
+    code = error.status_code if isinstance(error, HTTPException) else 500
+    message = f"{request.method} {request.url.path}: {HTTPStatus(code).phrase}; /openapi.json lists the calls"
+    headers = getattr(error, "headers", None)
+    view = ErrorView(error="RequestError", message=message)
+    return Response(msgspec.json.encode(view), code, headers, media_type=JSON)

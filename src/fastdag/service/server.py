@@ -1,0 +1,238 @@
+"""`fastdag serve`: opens socket and journal, serves until a signal, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+import uvloop
+
+from fastdag.client.wire import default_socket
+from fastdag.errors import FastDAGError, JournalError
+from fastdag.manager import Manager
+from fastdag.service.app import application
+from fastdag.service.journal import Journal
+from fastdag.service.listener import (
+    GuardedProtocol,
+    ListenError,
+    SocketFile,
+    UnixProtocol,
+    listen_tcp,
+    private_directory,
+    read_token,
+    with_token,
+)
+from fastdag.service.metrics import Metrics
+from fastdag.service.state import Service
+
+KEEP_ALIVE = 75  # seconds that an idle connection is kept
+GRACE = 5  # seconds for answers in flight when the service stops
+BACKLOG = 4096  # connections that wait to be accepted
+
+_log = logging.getLogger("fastdag.service")
+
+Ready = Callable[[str], None]
+
+
+class _Network(NamedTuple):
+    """What `--listen` asks for."""
+
+    host: str
+    port: int
+    token: bytes
+    cert: Path | None
+    key: Path | None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve as the command line says; returns the exit status."""
+    try:
+        network = _network(arguments)
+        where = Path(arguments.socket or default_socket())
+        if arguments.background:
+            return _in_background(where, arguments.journal, network)
+        return _serve(where, arguments.journal, network, lambda message: print(message, file=sys.stderr, flush=True))
+    except FastDAGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _network(arguments: argparse.Namespace) -> _Network | None:
+    """Check what belongs to `--listen`, which without it is of no use."""
+    if arguments.listen is None:
+        if arguments.token_file or arguments.cert or arguments.key:
+            raise ListenError("--token-file, --cert and --key go with --listen HOST:PORT")
+        return None
+    host, colon, port = arguments.listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ListenError(f"--listen takes HOST:PORT, for instance 127.0.0.1:8000, not {arguments.listen!r}")
+    if arguments.token_file is None:
+        raise ListenError("--listen needs --token-file FILE, as anybody can reach a port")
+    if (arguments.cert is None) != (arguments.key is None):
+        raise ListenError("--cert and --key go together")
+    if arguments.cert is None and not _is_loopback(host):
+        raise ListenError(f"beyond this machine the token needs TLS: pass --cert and --key to listen on {host}")
+    return _Network(host, int(port), read_token(Path(arguments.token_file)), arguments.cert, arguments.key)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _in_background(where: Path, journal: str | None, network: _Network | None) -> int:
+    """Go on in a process of its own, and return when it serves."""
+    log = where.with_name(where.name + ".log")
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            state, _, message = pipe.read().decode(errors="replace").partition(" ")
+        if state == "ready":
+            print(message)
+            return 0
+        print(f"error: {message or f'the service ended while it started; {log} may say why'}", file=sys.stderr)
+        return 1
+    os.close(reading)
+    code = 1
+    try:
+        os.setsid()
+        _make_place(where)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        for source, target in ((nowhere, 0), (written, 1), (written, 2)):
+            os.dup2(source, target)
+
+        def ready(message: str) -> None:
+            os.write(writing, f"ready {message}; its messages are in {log}".encode())
+            os.close(writing)
+
+        code = _serve(where, journal, network, ready)
+    except (FastDAGError, OSError) as error:
+        with contextlib.suppress(OSError):  # closed once it was ready
+            os.write(writing, f"failed {error}".encode())
+    return code
+
+
+def _make_place(where: Path) -> None:
+    """Make the directory of the default socket where the system has none for it."""
+    if where.parent == Path(f"/tmp/fastdag-{os.getuid()}"):
+        private_directory(where.parent)
+
+
+def _serve(where: Path, journal: str | None, network: _Network | None, ready: Ready) -> int:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # or every client that speaks no HTTP fills the log
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one a waiter, one a lease
+    _make_place(where)
+    place = SocketFile(where)
+    try:
+        opened = None if journal is None else Journal(journal)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_until_told(place, opened, network, ready))
+        finally:
+            if opened is not None:
+                opened.close()
+    finally:
+        place.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, beside another one in a loop, and stopped from outside."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+async def _until_told(place: SocketFile, journal: Journal | None, network: _Network | None, ready: Ready) -> int:
+    """Serve until SIGTERM or SIGINT, or until the journal fails."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[str | None] = loop.create_future()  # why, where it is no order
+
+    def end(reason: str | None) -> None:
+        if not stop.done():
+            stop.set_result(reason)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, None)
+    manager = Manager(auto_skip=True, on_error=lambda error, *_: end(f"an event could not be noted: {error}"))
+    service = Service(manager, journal, on_failed=lambda error: end(str(error)))
+    app = application(service, Metrics(service))
+    servers = [(_server(app, UnixProtocol), place.socket)]
+    message = f"fastdag service: process {os.getpid()} at {place.path}"
+    if network is not None:
+        listening = listen_tcp(network.host, network.port)
+        guarded = with_token(app, network.token)
+        servers.append((_server(guarded, GuardedProtocol, network.cert, network.key), listening))
+        scheme = "http" if network.cert is None else "https"
+        host = f"[{network.host}]" if ":" in network.host else network.host
+        message += f" and {scheme}://{host}:{listening.getsockname()[1]}"
+    tasks = [loop.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+    for server, _ in servers:
+        await server.listening.wait()
+    gc.collect()
+    gc.freeze()  # what is there now stays; it need not be looked through again
+    ready(message)
+    reason = await stop
+    service.stop()
+    for server, _ in servers:
+        server.should_exit = True
+    await asyncio.gather(*tasks)
+    if reason is None:
+        with contextlib.suppress(JournalError):
+            await service.settled()
+        reason = None if journal is None or journal.failed is None else str(journal.failed)
+    if reason is not None:
+        _log.error("the service stops: %s", reason)
+        print(f"error: the service stops: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _server(app: object, protocol: type[GuardedProtocol], cert: Path | None = None, key: Path | None = None) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+            ssl_certfile=cert,
+            ssl_keyfile=key,
+        )
+    )
