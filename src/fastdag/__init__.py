@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from fastdag.errors import CycleError as CycleError
     from fastdag.errors import DependencyFailedError as DependencyFailedError
     from fastdag.errors import EdgeNotFoundError as EdgeNotFoundError
+    from fastdag.errors import EventGapError as EventGapError
     from fastdag.errors import FastDAGError as FastDAGError
     from fastdag.errors import SameStatusError as SameStatusError
+    from fastdag.errors import ServiceError as ServiceError
+    from fastdag.errors import ServiceNotFoundError as ServiceNotFoundError
     from fastdag.errors import StatusRequiredError as StatusRequiredError
     from fastdag.errors import UnitAlreadyRegisteredError as UnitAlreadyRegisteredError
     from fastdag.errors import UnitIdRequiredError as UnitIdRequiredError
     from fastdag.errors import UnitNotFoundError as UnitNotFoundError
     from fastdag.errors import VertexNotFoundError as VertexNotFoundError
+    from fastdag.errors import WaitTimeoutError as WaitTimeoutError
     from fastdag.events import Event as Event
     from fastdag.explain import Explanation as Explanation
     from fastdag.explain import Stall as Stall
@@ -43,6 +47,7 @@ _HOMES = {
     "Edge": "edge",
     "EdgeNotFoundError": "errors",
     "Event": "events",
+    "EventGapError": "errors",
     "EventStream": "streams",
     "Explanation": "explain",
     "FastDAGError": "errors",
@@ -50,6 +55,8 @@ _HOMES = {
     "Manager": "manager",
     "Requirement": "status",
     "SameStatusError": "errors",
+    "ServiceError": "errors",
+    "ServiceNotFoundError": "errors",
     "Stall": "explain",
     "Status": "status",
     "StatusRequiredError": "errors",
@@ -60,6 +67,7 @@ _HOMES = {
     "UnitIdRequiredError": "errors",
     "UnitNotFoundError": "errors",
     "VertexNotFoundError": "errors",
+    "WaitTimeoutError": "errors",
 }
 
 __all__ = list(_HOMES)

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastdag.units import Dependency
 
 if hasattr(sys.modules.get("fastdag._core"), "CycleError"):
     # A process has one compiled core; it would go on raising the first classes, which nobody could catch by these.
@@ -209,14 +213,21 @@ class DependencyFailedError(FastDAGError, RuntimeError):
         The unit that was waited for.
     failed : list of (str, str)
         What made it impossible: the names of its dependencies with their statuses.
+    causes : list of (str, str, str or None)
+        What failed first, where a service says so: names, statuses and reasons of the units at which the chains of
+        skipped units begin. A `Manager`, which keeps no reasons, leaves it empty.
     """
 
     unit: str
     failed: list[tuple[str, str]]
+    causes: list[tuple[str, str, str | None]]
 
-    def __init__(self, unit: str, failed: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self, unit: str, failed: Sequence[tuple[str, str]], causes: Sequence[tuple[str, str, str | None]] = ()
+    ) -> None:
         self.unit = unit
         self.failed = list(failed)
+        self.causes = list(causes)
         super().__init__(unit, self.failed)
 
     def __str__(self) -> str:
@@ -244,3 +255,52 @@ class JournalError(FastDAGError, OSError):
 
     def __reduce__(self) -> tuple[type[JournalError], tuple[str, str]]:
         return type(self), (self.path, self.problem)  # the message alone would not make another one
+
+
+class WaitTimeoutError(FastDAGError, TimeoutError):
+    """The time limit of a wait at a service is over; the unit goes on waiting for what it depends on.
+
+    Attributes
+    ----------
+    unit : str
+    unmet : list of Dependency
+        What it still waits for.
+    """
+
+    unit: str
+    unmet: list[Dependency]
+
+    def __init__(self, message: str, unit: str, unmet: Sequence[Dependency]) -> None:
+        self.unit = unit
+        self.unmet = list(unmet)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[WaitTimeoutError], tuple[str, str, list[Dependency]]]:
+        return type(self), (str(self), self.unit, self.unmet)
+
+
+class ServiceError(FastDAGError, RuntimeError):
+    """A service refused a call for a reason that has no class of its own, or did not answer as it should.
+
+    Attributes
+    ----------
+    code : int or None
+        The HTTP status; `None` when there was no answer.
+    """
+
+    code: int | None
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class ServiceNotFoundError(FastDAGError, ConnectionError):
+    """Nobody listens where a service should be, or it went away in the middle of a call."""
+
+
+class EventGapError(FastDAGError, LookupError):
+    """Events were lost between two that a service sent: too many since the one that was asked for, or it was restarted.
+
+    Take a `snapshot` and go on from its `event_id`.
+    """
