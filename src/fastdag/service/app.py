@@ -28,16 +28,16 @@ from fastdag.errors import (
     UnitAlreadyRegisteredError,
     UnitIdRequiredError,
     UnitNotFoundError,
+    WaitTimeoutError,
 )
 from fastdag.service.calls import CALLS, EVENTS, JSON, Call
 from fastdag.service.history import Kept
 from fastdag.service.leases import OwnerNotFoundError
-from fastdag.service.messages import ErrorView, requires_of
+from fastdag.service.messages import ErrorView, dependency_view, requires_of
 from fastdag.service.metrics import Metrics
 from fastdag.service.openapi import document
 from fastdag.service.state import (
     ClientGoneError,
-    NotReadyError,
     Service,
     ServiceStoppingError,
     TooManyWaitersError,
@@ -56,7 +56,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (CycleError, 409),
     (ConflictingRequirementError, 409),
     (DependencyFailedError, 424),
-    (NotReadyError, 504),
+    (WaitTimeoutError, 504),
     (TooManyWaitersError, 429),
     (CapacityError, 507),
     (UnitIdRequiredError, 422),
@@ -77,7 +77,7 @@ _DETAILS: dict[type[Exception], tuple[str, ...]] = {
     CycleError: ("path",),
     ConflictingRequirementError: ("unit", "depends_on"),
     DependencyFailedError: ("unit", "failed"),
-    NotReadyError: ("unit", "unmet"),
+    WaitTimeoutError: ("unit",),
 }
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -231,6 +231,8 @@ def _refusal(service: Service, error: Exception) -> Response:
             requirement = getattr(error, name)
             if isinstance(requirement, Requirement):
                 details[name] = requires_of(requirement)
+    if isinstance(error, WaitTimeoutError):
+        details["unmet"] = [dependency_view(one) for one in error.unmet]
     if isinstance(error, DependencyFailedError):
         details["causes"] = service.causes(error)
     headers = {"connection": "close"} if isinstance(error, RequestError) else None  # the body may not have been read

@@ -34,6 +34,7 @@ from fastdag.errors import (
     DependencyFailedError,
     FastDAGError,
     SameStatusError,
+    WaitTimeoutError,
 )
 from fastdag.events import KINDS, Event
 from fastdag.explain import Explanation
@@ -45,7 +46,6 @@ from fastdag.service.messages import (
     Added,
     Cause,
     Dependencies,
-    DependencyView,
     End,
     EventsQuery,
     EventView,
@@ -100,21 +100,6 @@ class ServiceStoppingError(FastDAGError, RuntimeError):
 
 class TooManyWaitersError(FastDAGError, RuntimeError):
     """The service has as many waiters as it may have."""
-
-
-class NotReadyError(FastDAGError, TimeoutError):
-    """The time to wait is over.
-
-    Attributes
-    ----------
-    unit : str
-    unmet : list of DependencyView
-    """
-
-    def __init__(self, message: str, unit: str, unmet: list[DependencyView]) -> None:
-        super().__init__(message)
-        self.unit = unit
-        self.unmet = unmet
 
 
 class ClientGoneError(Exception):
@@ -301,8 +286,7 @@ class Service:
                     answer.set_exception(error)
 
         def out_of_time() -> None:
-            unmet = [dependency_view(one) for one in self._unmet(unit)]
-            settle(NotReadyError(f"timeout waiting for {what}", unit, unmet))
+            settle(WaitTimeoutError(f"timeout waiting for {what}", unit, self._unmet(unit)))
 
         try:
             if self._stopping:
