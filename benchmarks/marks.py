@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import fastdag
-from benchmarks import memory, thread_marks, workloads
+from benchmarks import memory, service_marks, thread_marks, workloads
 from benchmarks.environment import commit, version_of
 from benchmarks.measure import chunks, feed, labelled
 from benchmarks.peers import EDGE_BY_EDGE, Triple
@@ -269,6 +269,7 @@ ROWS: dict[str, Measure] = {
     "drain": _drain,
     "growth": _growth,
     **thread_marks.ROWS,
+    **service_marks.ROWS,
 }
 
 

@@ -64,7 +64,7 @@ def _command(settings: Settings) -> Iterator[Row]:
         del os.environ["FASTDAG_SOCKET"]
     mine, bare = statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3
     note = f"fastdag sync complete UNIT, whole process, beside python -c pass: {mine / bare:.2f}×"
-    yield Row("command", "ms", mine, bare, "under 1.35×", mine < 1.35 * bare, note)
+    yield Row("service: command", "ms", mine, bare, "under 1.35×", mine < 1.35 * bare, note)
 
 
 def _released(settings: Settings) -> Iterator[Row]:
@@ -102,8 +102,8 @@ def _released(settings: Settings) -> Iterator[Row]:
             worst.append(max(took))
     median, longest = statistics.median(times) * 1e3, statistics.median(worst) * 1e3
     note = f"{PROCESSES} processes wait; from complete returning to each having exited"
-    yield Row("released: median", "ms", median, None, "under 60 ms", median < 60, note)
-    yield Row("released: worst", "ms", longest, None, "under 250 ms", longest < 250, "the same; median of the worst")
+    yield Row("service: released, median", "ms", median, None, "under 60 ms", median < 60, note)
+    yield Row("service: released, worst", "ms", longest, None, "under 250 ms", longest < 250, "the same; median of the worst")
 
 
 def _waiters(path: str) -> int:
@@ -191,8 +191,8 @@ async def _load(path: str, lap: int, make: Callable[[str], Iterator[bytes]]) -> 
 
 def _requests(settings: Settings) -> Iterator[Row]:
     for name, options, make, least in (
-        ("requests", (), _half_reads, 5_000),
-        ("requests: journal", ("--journal", "{folder}/journal"), _updates, 2_000),
+        ("service: requests", (), _half_reads, 5_000),
+        ("service: requests, journal", ("--journal", "{folder}/journal"), _updates, 2_000),
     ):
         with _service(*options) as (path, _):
             laps = range(settings.runs)
@@ -245,7 +245,7 @@ def _inside(settings: Settings) -> Iterator[Row]:
             times += uvloop.run(_wait_many(path, lap, PROCESSES))
     median = statistics.median(times) * 1e3
     note = f"{PROCESSES} connections of one process"
-    yield Row("released: inside", "ms", median, None, "under 5 ms", median < 5, note)
+    yield Row("service: released, inside", "ms", median, None, "under 5 ms", median < 5, note)
 
 
 def _memory(_: Settings) -> Iterator[Row]:
@@ -258,7 +258,7 @@ def _memory(_: Settings) -> Iterator[Row]:
             client.want(f"waiter0-{number}", "gate0")
         uvloop.run(_wait_many(path, 0, WAITERS))
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
-    yield Row("memory", "MB", peak, None, "under 150 MB", peak < 150, f"{UNITS:,} units, {WAITERS:,} waiters; the peak")
+    yield Row("service: memory", "MB", peak, None, "under 150 MB", peak < 150, f"{UNITS:,} units, {WAITERS:,} waiters; the peak")
 
 
 def _start(settings: Settings) -> Iterator[Row]:
@@ -273,10 +273,10 @@ def _start(settings: Settings) -> Iterator[Row]:
 
 
 ROWS: dict[str, Measure] = {
-    "command": _command,
-    "released": _released,
-    "requests": _requests,
-    "inside": _inside,
-    "memory": _memory,
-    "start": _start,
+    "service-command": _command,
+    "service-released": _released,
+    "service-inside": _inside,
+    "service-requests": _requests,
+    "service-memory": _memory,
+    "service-start": _start,
 }
