@@ -32,11 +32,11 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name on first use."""
-    import importlib  # noqa: PLC0415
-
+    """Load a public name on first use; imports of submodules come by here as well."""
     if name not in _HOMES:
         raise AttributeError(f"module 'fastdag.client' has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
     value: object = getattr(importlib.import_module(f"fastdag.client.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

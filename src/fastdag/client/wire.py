@@ -26,8 +26,17 @@ def default_socket() -> str:
 
 
 def encode(value: object) -> str:
-    """Write a value made of None, booleans, numbers, strings, lists, tuples and dicts as JSON."""
+    """Write a value made of None, booleans, finite numbers, strings, lists, tuples and dicts as JSON.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything else.
+    ValueError
+        If a string in it has no form in UTF-8.
+    """
     if isinstance(value, str):
+        _check(value)
         return encode_basestring_ascii(value)
     if value is None:
         return "null"
@@ -52,9 +61,17 @@ def target(path: str, query: "dict[str, str | None]") -> str:
 
 
 def _quoted(text: str) -> str:
-    # Lone surrogates stand for bytes of an argument that are not UTF-8; they go as they are: the service refuses them.
-    encoded = text.encode("utf-8", "surrogatepass")
-    return "".join([chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in encoded])
+    _check(text)
+    return "".join([chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in text.encode()])
+
+
+def _check(text: str) -> None:
+    """Refuse what is no text: lone surrogates, which stand for bytes of an argument that are not UTF-8."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{text!r} is not text in UTF-8, which the service's names are") from None
 
 
 def request(method: str, path: str, headers: str, fields: "dict[str, object] | None" = None) -> bytes:

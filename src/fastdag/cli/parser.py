@@ -1,0 +1,310 @@
+"""The grammar of the command line: all commands with their options, help and what the shells complete."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import fastdag
+from fastdag.cli.failures import CODES, USAGE
+from fastdag.cli.output import DEPENDENCY_COLUMNS, UNIT_COLUMNS
+from fastdag.cli.verbs import TIMEOUT
+from fastdag.durations import parse_duration
+
+SHELLS = ("bash", "zsh", "fish")
+REQUIREMENTS = ("success", "completion", "started", "completed")
+
+# For the shells: names of units, by asking the service. A name may hold anything but control characters, so none is
+# ever handed to the shell for expansion (as `compgen -W` would do).
+_NAMES = "fastdag sync list --column unit 2>/dev/null | tail -n +2"
+UNITS = {
+    "bash": "_fastdag_units",
+    "zsh": "_fastdag_units",
+    "fish": f"({_NAMES})",
+    "preamble": {
+        "bash": f"""\
+_fastdag_units() {{
+  local unit
+  {_NAMES} | while IFS= read -r unit; do
+    [[ "$unit" == "$1"* ]] && printf '%q\\n' "$unit"
+  done
+}}""",
+        "zsh": f"""\
+_fastdag_units() {{
+  local -a units
+  units=("${{(@f)$({_NAMES})}}")
+  compadd -a units
+}}""",
+    },
+}
+
+T = TypeVar("T")
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse's, with errors that name the command to look at, and the right spelling of a wrong word."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """End with a usage error."""
+        self.exit(USAGE, f"error: {message}\nsee: {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(choice) for choice in action.choices]
+        near = difflib.get_close_matches(str(value), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+        name = "/".join(action.option_strings) or str(action.metavar or action.dest)
+        self.error(f"{name}: there is no {value!r}; {hint}")
+
+
+class VerbParser(Parser):
+    """The parser of one verb: options may stand anywhere between its words.
+
+    Attributes
+    ----------
+    takes_command : bool
+        Whether what stands behind `--` is a command, none of whose words are ours.
+    """
+
+    takes_command = False
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, by way of `parse_known_intermixed_args`, which calls this again for the parts."""
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        words = list(args)
+        end = words.index("--") if "--" in words else len(words)
+        if end < len(words) and not self.takes_command:  # names behind it may begin with a dash
+            known, unknown = super().parse_known_args(words, namespace)
+        else:
+            self._mixing = True
+            try:
+                known, unknown = self.parse_known_intermixed_args(words[:end], namespace)
+            finally:
+                self._mixing = False
+        if unknown:
+            self.error(f"these words are too many, or no options here: {' '.join(unknown)}")
+        if self.takes_command:
+            known.command = words[end + 1 :]
+            if not known.command:
+                self.error("which command? It stands at the end, behind --")
+        return known, unknown
+
+
+def make_parser() -> Parser:
+    """Make the parser. What it gives holds in `verb` the name of a function in `verbs`; the rest are its arguments."""
+    parser = Parser(
+        prog="fastdag",
+        description="Order what depends on each other: scripts, across processes, by way of a small service.",
+        epilog=CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"fastdag {fastdag.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    _add_sync(commands)
+    _add_serve(commands)
+    completion = commands.add_parser(
+        "completion",
+        help="print what a shell needs to complete the words of fastdag",
+        description="Print a script by which a shell completes commands, options and names of units. To have it:\n\n"
+        '  bash, in ~/.bashrc:                   eval "$(fastdag completion bash)"\n'
+        '  zsh, in ~/.zshrc, behind compinit:    eval "$(fastdag completion zsh)"\n'
+        "  fish, in ~/.config/fish/config.fish:  fastdag completion fish | source",
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")
+    completion.set_defaults(verb="completion")
+    return parser
+
+
+def _add_sync(commands: Any) -> None:
+    sync = commands.add_parser(
+        "sync",
+        help="say what a script depends on, wait for it, and tell others when it is done",
+        description="Tell the service what depends on what, wait, and tell others when it is done.",
+        epilog=CODES,
+    )
+    _add_socket(sync, None)
+    verbs = sync.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=VerbParser)
+
+    def add(name: str, function: str, about: str, more: str = "", **options: Any) -> VerbParser:
+        described = f"{about[0].upper()}{about[1:]}.{more}"
+        verb: VerbParser = verbs.add_parser(name, help=about, description=described, epilog=CODES, **options)
+        _add_socket(verb, argparse.SUPPRESS)
+        verb.set_defaults(verb=function)
+        return verb
+
+    add("ping", "ping", "see whether the service answers")
+
+    verb = add("want", "want", "let a unit, registered if need be, depend on others")
+    _add_unit(verb)
+    _complete(verb.add_argument("depends_on", metavar="DEP", nargs="+", help="what it depends on"), UNITS)
+    _add_requires(verb)
+
+    verb = add("start", "start", "wait until a unit, registered if need be, is ready, and mark it as started")
+    _add_unit(verb)
+    _add_timeout(verb)
+    verb.add_argument(
+        "--owner",
+        metavar="PID",
+        type=_checked(_pid),
+        help="tie the unit to a process: it fails when that ends without a word",
+    )
+
+    verb = add("complete", "complete", "mark a unit as completed, which releases what waits for it")
+    _add_unit(verb)
+
+    verb = add("fail", "fail", "mark a unit as failed; what depends on its success is skipped")
+    _add_unit(verb)
+    verb.add_argument("--reason", metavar="TEXT", help="what to tell those who ask why")
+
+    verb = add(
+        "exec",
+        "execute",
+        "run a command as a unit: wait, start, run, and complete or fail by its exit status",
+        """ The unit
+fails also when this is killed. SIGTERM, SIGINT and SIGHUP are passed on to the command. The exit status is
+that of the command, also when the service has gone meanwhile, which standard error then says.""",
+        usage="%(prog)s [-h] [--socket PATH] [--after DEP]... [--requires WHAT] [--timeout TIME] UNIT -- COMMAND...",
+    )
+    verb.takes_command = True
+    _add_unit(verb)
+    after = verb.add_argument("--after", metavar="DEP", action="append", help="what it depends on; may be repeated")
+    _complete(after, UNITS)
+    _add_requires(verb)
+    _add_timeout(verb)
+
+    verb = add("status", "status", "show a unit and what it depends on")
+    _add_unit(verb)
+    _add_output(verb, DEPENDENCY_COLUMNS)
+
+    verb = add("list", "units", "show all units")
+    _add_output(verb, UNIT_COLUMNS)
+
+    verb = add("why", "why", "say why a unit waits, down to the units that hold it up")
+    _add_unit(verb)
+
+    verb = add("wait", "wait", "wait until a unit is ready or, with --for, has a status, and change nothing")
+    _add_unit(verb)
+    verb.add_argument("--for", dest="status", metavar="STATUS", help="for instance completed")
+    _add_timeout(verb)
+
+    verb = add("events", "events", "show what happens, a line each, until interrupted")
+    unit = verb.add_argument(
+        "--unit", metavar="UNIT", help="only what concerns this unit: itself and what it depends on"
+    )
+    _complete(unit, UNITS)
+    verb.add_argument("-o", "--output", choices=("table", "json"), default="table", help="as lines of text or of JSON")
+
+    verb = add("graph", "graph", "draw all units and dependencies")
+    verb.add_argument(
+        "--format", dest="form", choices=("dot", "mermaid", "json"), default="dot", help="dot by default: Graphviz's"
+    )
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve", help="run the service", description="Run the service, until SIGTERM. Needs the extra [service]."
+    )
+    _add_socket(serve, None)
+    serve.add_argument("--background", action="store_true", help="return when it serves, and leave it running")
+    journal = serve.add_argument("--journal", metavar="FILE", help="keep all changes in a file, and go on from it")
+    serve.add_argument("--listen", metavar="HOST:PORT", help="answer over TCP as well; with --token-file")
+    token = serve.add_argument("--token-file", metavar="FILE", help="what callers over TCP have to show")
+    cert = serve.add_argument("--cert", metavar="FILE", help="for TLS, with --key")
+    key = serve.add_argument("--key", metavar="FILE", help="for TLS, with --cert")
+    for action in (journal, token, cert, key):
+        _complete(action, "file")
+    serve.set_defaults(verb="serve")
+
+
+def _complete(action: argparse.Action, how: object) -> None:
+    """Say how shells complete an argument, in the way of shtab."""
+    action.complete = how  # type: ignore[attr-defined]
+
+
+def _add_socket(parser: argparse.ArgumentParser, default: str | None) -> None:
+    socket = parser.add_argument(
+        "--socket",
+        "--socket-path",
+        dest="socket",
+        metavar="PATH",
+        default=default,
+        help="of the service; else $FASTDAG_SOCKET, $XDG_RUNTIME_DIR/fastdag.sock, or /tmp/fastdag-<uid>/fastdag.sock",
+    )
+    _complete(socket, "file")
+
+
+def _add_unit(parser: argparse.ArgumentParser) -> None:
+    _complete(parser.add_argument("unit", metavar="UNIT", help="its name"), UNITS)
+
+
+def _add_requires(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--requires",
+        choices=REQUIREMENTS,
+        default="success",
+        help="what it needs of them: success, that they completed (the default); completion, that they ended, however; "
+        "started, that they started, or completed already; completed, as success, but failing does not rule it out",
+    )
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=_checked(_limit),
+        default=TIMEOUT,
+        help="how long to wait, as 30s, 5m or 1h30m; 0: no limit (default: 5m)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser, columns: Sequence[str]) -> None:
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="a table (the default) or JSON"
+    )
+    parser.add_argument(
+        "-c",
+        "--column",
+        dest="columns",
+        metavar="COLUMNS",
+        action="extend",
+        type=_checked(lambda text: _chosen(text, columns)),
+        help=f"columns of the table, with commas between: {', '.join(columns)} (default: all)",
+    )
+
+
+def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
+    """Have argparse show what a ValueError says."""
+
+    def check(text: str) -> T:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return check
+
+
+def _limit(text: str) -> float | None:
+    return parse_duration(text) or None
+
+
+def _pid(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise ValueError(f"{text!r} is no number of a process")
+    return int(text)
+
+
+def _chosen(text: str, columns: Sequence[str]) -> list[str]:
+    chosen = [name.strip().lower() for name in text.split(",")]
+    for name in chosen:
+        if name not in columns:
+            raise ValueError(f"there is no column {name!r}; choose from {', '.join(columns)}")
+    return chosen

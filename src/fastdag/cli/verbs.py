@@ -1,0 +1,150 @@
+"""What the verbs of `fastdag sync` do; and the other commands, which others do. Each gives the exit code, None for 0.
+
+What each needs beyond a request it imports itself: see `fastdag.cli`. Output is what the original's commands print.
+"""
+
+from fastdag.client import wire
+from fastdag.client.transport import Address, Transport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TIMEOUT = 300.0  # seconds, as the original waits
+
+
+def ping(socket: "str | None" = None) -> None:
+    _service(socket).call("GET", "/v1/ping")
+    print("Success")
+
+
+def want(unit: str, depends_on: "list[str]", requires: str = "success", socket: "str | None" = None) -> None:
+    _service(socket).call("POST", "/v1/want", {"unit": unit, "depends_on": depends_on, "requires": requires})
+    print("Success")
+
+
+def start(
+    unit: str, timeout: "float | None" = TIMEOUT, owner: "int | None" = None, socket: "str | None" = None
+) -> None:
+    begin(_service(socket), unit, timeout, owner, lambda: print(waiting(unit), flush=True))
+    print("Success")
+
+
+def begin(service: Transport, unit: str, timeout: "float | None", owner: "int | None", on_wait: "Any") -> None:
+    """Set a unit to `started` once it is ready; `on_wait` is called when that is not at once."""
+    fields: dict[str, object] = {"unit": unit, "timeout": 0}
+    if owner is not None:
+        from fastdag.client.owner import started_at  # noqa: PLC0415
+
+        fields["owner"] = {"pid": owner, "started": started_at(owner)}
+    reply = service.send("POST", "/v1/start", fields)
+    if reply.status != 504:
+        service.check(reply)
+        return
+    on_wait()
+    fields["timeout"] = timeout
+    service.call("POST", "/v1/start", fields, timeout)
+
+
+def waiting(unit: str) -> str:
+    """Give the line that says what takes so long."""
+    return f"Waiting for dependencies of unit '{unit}' to be satisfied..."
+
+
+def complete(unit: str, socket: "str | None" = None) -> None:
+    _service(socket).call("POST", "/v1/complete", {"unit": unit})
+    print("Success")
+
+
+def fail(unit: str, reason: "str | None" = None, socket: "str | None" = None) -> None:
+    _service(socket).call("POST", "/v1/fail", {"unit": unit, "reason": reason})
+    print("Success")
+
+
+def wait(
+    unit: str, status: "str | None" = None, timeout: "float | None" = TIMEOUT, socket: "str | None" = None
+) -> None:
+    _service(socket).call("POST", "/v1/wait", {"unit": unit, "status": status, "timeout": timeout}, timeout)
+    print("Success")
+
+
+def status(unit: str, output: str = "table", columns: "list[str] | None" = None, socket: "str | None" = None) -> None:
+    from fastdag.cli import output as out  # noqa: PLC0415
+
+    out.print_status(_read(socket, "status", unit=unit), output, columns)
+
+
+def units(output: str = "table", columns: "list[str] | None" = None, socket: "str | None" = None) -> None:
+    from fastdag.cli import output as out  # noqa: PLC0415
+
+    out.print_units(_read(socket, "list")["units"], output, columns)
+
+
+def why(unit: str, socket: "str | None" = None) -> None:
+    from fastdag.cli import output as out  # noqa: PLC0415
+
+    out.print_explanation(_read(socket, "explain", unit=unit))
+
+
+def graph(form: str = "dot", socket: "str | None" = None) -> None:
+    body = _service(socket).call("GET", wire.target("/v1/graph", {"format": form})).decode()
+    if form == "json":
+        import json  # noqa: PLC0415
+
+        body = json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n"
+    print(body, end="" if body.endswith("\n") else "\n")
+
+
+def events(unit: "str | None" = None, output: str = "table", socket: "str | None" = None) -> None:
+    from fastdag.cli import output as out  # noqa: PLC0415
+    from fastdag.client import Client  # noqa: PLC0415
+
+    with Client(socket).events(unit) as stream:
+        for event in stream:
+            out.print_event(event, stream.last_event_id, output)
+
+
+def execute(
+    unit: str,
+    command: "list[str]",
+    after: "list[str] | None" = None,
+    requires: str = "success",
+    timeout: "float | None" = TIMEOUT,
+    socket: "str | None" = None,
+) -> int:
+    from fastdag.cli.execute import execute as run  # noqa: PLC0415
+
+    return run(_service(socket), unit, command, after or [], requires, timeout)
+
+
+def completion(shell: str) -> "int | None":
+    try:
+        from fastdag.cli.completion import script  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        from fastdag.cli.failures import without_extra  # noqa: PLC0415
+
+        return without_extra("fastdag completion", error)
+    print(script(shell))
+    return None
+
+
+def serve(**options: object) -> int:
+    from argparse import Namespace  # noqa: PLC0415
+
+    try:
+        from fastdag.service import server  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        from fastdag.cli.failures import without_extra  # noqa: PLC0415
+
+        return without_extra("fastdag serve", error)
+    return server.run(Namespace(**options))
+
+
+def _service(socket: "str | None") -> Transport:
+    return Transport(Address(socket))
+
+
+def _read(socket: "str | None", call: str, **query: str) -> "Any":
+    import json  # noqa: PLC0415
+
+    return json.loads(_service(socket).call("GET", wire.target(f"/v1/{call}", {**query})))

@@ -1,0 +1,49 @@
+"""Lengths of time as people write them: `5m`, `1h30m`, `100ms`, with the units of Go's `time.ParseDuration`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_UNITS = {
+    "ns": Fraction(1, 10**9),
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),  # the micro sign
+    "μs": Fraction(1, 10**6),  # the Greek letter
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "h": Fraction(3600),
+}
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Give the seconds of a duration that is not negative.
+
+    Parameters
+    ----------
+    text : str
+        Numbers, with fractions or without, each with its unit (`ns`, `us`, `ms`, `s`, `m`, `h`), or `0`.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+
+    Examples
+    --------
+    >>> parse_duration("1h30m"), parse_duration("1.5s"), parse_duration("100ms"), parse_duration("0")
+    (5400.0, 1.5, 0.1, 0.0)
+    """
+    parts = text.removeprefix("+")
+    if parts == "0":
+        return 0.0
+    seconds = Fraction()
+    position = 0
+    while found := _PART.match(parts, position):
+        seconds += Fraction(found[1]) * _UNITS[found[2]]
+        position = found.end()
+    if not position or position < len(parts):
+        raise ValueError(f"{text!r} is no duration; write numbers with units, as in 30s, 5m, 1h30m or 100ms, or 0")
+    return float(seconds)
