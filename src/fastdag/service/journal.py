@@ -146,7 +146,7 @@ class Journal:
     Attributes
     ----------
     path : str
-        Absolute.
+        Absolute, links followed.
     position : int
         How many times `put` was called.
     durable : int
@@ -167,7 +167,7 @@ class Journal:
     failed: JournalError | None
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(path)  # SQLite takes names like :memory: for something else
+        self.path = os.path.realpath(path)  # as SQLite, which has its log beside what a link leads to
         self.position = 0
         self.durable = 0
         self.failed = None
@@ -340,7 +340,8 @@ class Journal:
             except sqlite3.Error as error:
                 found = [_said(error)]
         if found != ["ok"]:
-            raise JournalError(self.path, f"is damaged: {found[0]}; put a sound copy in its place, or move it away")
+            what = found[0].splitlines()[-1]  # behind a line that says which database
+            raise JournalError(self.path, f"is damaged: {what}; put a sound copy in its place, or move it away")
         return False
 
     def _refuse_other(self, application: int, version: int) -> None:
