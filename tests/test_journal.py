@@ -351,6 +351,16 @@ def test_a_log_that_is_cut_off_or_damaged_gives_a_prefix(tmp_path):
     assert len(set(cut)) > puts / 2
 
 
+def test_what_a_crash_left_is_on_the_disk_before_it_is_given_out(path):
+    # A process that was killed between writing and waiting for the disk has left a log that the next one can read, and
+    # a loss of power can still undo.
+    crashed(path, *(rows_of(7, number) for number in range(1, 20)))
+    with closing(Journal(path)):
+        assert Path(f"{path}-wal").stat().st_size == 0
+        alone = shutil.copyfile(path, path.with_name("alone"))
+    assert found(alone) == (State(7).advance(19), 19)
+
+
 CREATE = """
 import resource, signal, sys
 from fastdag.service.journal import Journal
@@ -496,6 +506,9 @@ def test_a_file_that_may_not_be_written_is_refused():
             if root:
                 with pytest.raises(JournalError, match="cannot be opened: Permission denied"):
                     Journal(path.with_name("other"))
+                path.chmod(0o600)
+                with pytest.raises(JournalError, match=r"cannot be opened: .*SQLITE_READONLY_DIRECTORY"):
+                    Journal(path)
         finally:
             if root:
                 os.seteuid(0)

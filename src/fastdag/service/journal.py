@@ -14,6 +14,8 @@ Assumes
 -------
 - All methods are called in one thread, that of the event loop; `load` before `start`.
 - The disk keeps what fsync has returned for.
+- No child of a fork that has inherited a journal ends by itself (`sys.exit`): it would close it for both. `exec` and
+  `os._exit` are harmless.
 - Nobody removes the files beside the journal (`-wal`) after a crash: they hold what it does not have yet.
 """
 
@@ -178,18 +180,18 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._puts: SimpleQueue[Sequence[Row] | None] = SimpleQueue()  # None: there will be no more
         self._taking = False  # between start and close
+        self._closed = False
         # Set by the writer, and read in the thread of the event loop when `_settle` is called for.
         self._written = 0
         self._error: JournalError | None = None
 
         self._descriptor, self._identity = self._lock()
         try:
-            self._connection = self._connect(new=self._is_new())
-            self._places = {name: _identity(os.stat(name)) for name in (self.path, self.path + "-wal")}
+            self._connection = self._connect(new=self._examine())
         except BaseException as error:
-            self._release()
-            if isinstance(error, OSError) and not isinstance(error, JournalError):
-                raise JournalError(self.path, f"cannot be opened: {error}; {_REPAIR}") from error
+            self._unlock()
+            if isinstance(error, (OSError, sqlite3.Error)) and not isinstance(error, JournalError):
+                raise JournalError(self.path, f"cannot be opened: {_said(error)}; {_REPAIR}") from error
             raise
 
     def load(self) -> tuple[list[UnitRow], list[DependencyRow]]:
@@ -261,14 +263,20 @@ class Journal:
     def close(self) -> None:
         """Write what was put, and leave one file that nobody has open; again: does nothing."""
         self._taking = False
+        if self._thread is not None:
+            self._puts.put(None)
+            self._thread.join()  # interrupted, it can be called again, and nothing was let go of
+            self._thread = None
+        if self._closed:
+            return
+        self._closed = True
         try:
-            if self._thread is not None:
-                thread, self._thread = self._thread, None
-                self._puts.put(None)
-                thread.join()
-                self._settle()
+            self._settle()
         finally:
-            self._release()
+            try:
+                self._connection.close()  # brings the log into the file, and removes it
+            finally:
+                self._unlock()
 
     # --- opening --------------------------------------------------------------------------------------------------
 
@@ -302,7 +310,7 @@ class Journal:
         _open_here[identity] = self
         return descriptor, identity
 
-    def _is_new(self) -> bool:
+    def _examine(self) -> bool:
         """Look whether the file is a journal, or can become one; the answer is whether it has to be made one.
 
         Whoever opens a file with SQLite changes it: what a crash left behind is brought in when it is closed. So it is
@@ -329,6 +337,7 @@ class Journal:
             try:
                 with closing(sqlite3.connect(copy)) as connection:
                     ask = connection.execute
+                    ask("PRAGMA synchronous = OFF")  # nobody will miss the copy
                     if ask("PRAGMA page_count").fetchone() == (0,):
                         return True
                     [application] = ask("PRAGMA application_id").fetchone()
@@ -378,22 +387,19 @@ class Journal:
             # NORMAL is enough for kill -9, as the kernel has the pages; a loss of power would undo acknowledgements.
             run("PRAGMA synchronous = FULL")
             run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+            # What a service wrote that was killed may not be on the disk yet; now it is.
+            run("PRAGMA wal_checkpoint(TRUNCATE)")
             run("BEGIN EXCLUSIVE")  # takes the lock, and makes the log
             run("COMMIT")
-        except sqlite3.Error as error:
-            connection.close()
-            raise JournalError(self.path, f"cannot be opened: {_said(error)}; {_REPAIR}") from error
+            self._places = {name: _identity(os.stat(name)) for name in (self.path, self.path + "-wal")}
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _release(self) -> None:
-        if _open_here.get(self._identity) is self:
-            if hasattr(self, "_connection"):
-                self._connection.close()  # brings the log into the file, and removes it
-            os.close(self._descriptor)  # after SQLite: this lets go of its lock
-            del _open_here[self._identity]
+    def _unlock(self) -> None:
+        os.close(self._descriptor)  # after SQLite has closed the file: this lets go of its lock
+        del _open_here[self._identity]
 
     # --- writing: in a thread of its own --------------------------------------------------------------------------
 
@@ -444,17 +450,18 @@ class Journal:
         error, written = self._error, self._written  # in this order: what was written before the error is known with it
         advanced = written > self.durable
         self.durable = written
-        news = error is not None and self.failed is None
-        if news:
-            self.failed = error
+        news = self.failed is None
+        self.failed = error
         while self._waiters and (self._waiters[0][0] <= self.durable or self.failed is not None):
             told = heappop(self._waiters)[2]
             if not told.done():  # cancelled, or its loop is gone
                 told.set_result(None)
-        if advanced and self._on_durable is not None:
-            self._on_durable(self.durable)
-        if news and self._on_failed is not None and error is not None:
-            self._on_failed(error)
+        try:
+            if advanced and self._on_durable is not None:
+                self._on_durable(self.durable)
+        finally:
+            if news and error is not None and self._on_failed is not None:
+                self._on_failed(error)
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
