@@ -22,6 +22,7 @@ Assumes
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import shutil
@@ -297,16 +298,18 @@ class Journal:
             elif _size(self.path + "-wal"):
                 raise self._lost()
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_LENGTH, _LOCK_START)
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise in_use from error
+                raise
         except JournalError:
             raise
         except OSError as error:
             raise JournalError(self.path, f"cannot be opened: {error.strerror}; {_REPAIR}") from error
         identity = _identity(os.fstat(descriptor))
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_LENGTH, _LOCK_START)
-        except OSError as error:
-            os.close(descriptor)
-            raise in_use from error
         _open_here[identity] = self
         return descriptor, identity
 
@@ -329,9 +332,8 @@ class Journal:
         with tempfile.TemporaryDirectory(prefix="fastdag-journal-") as folder:
             copy = os.path.join(folder, "copy")
             with open(copy, "wb") as target:
-                at = 0
-                while sent := os.sendfile(target.fileno(), self._descriptor, at, 1 << 30):
-                    at += sent
+                while block := os.pread(self._descriptor, 1 << 20, target.tell()):
+                    target.write(block)
             for suffix in beside:
                 shutil.copyfile(self.path + suffix, copy + suffix)
             try:
