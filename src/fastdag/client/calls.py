@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from fastdag.client import answers, wire
 from fastdag.client.owner import started_at
-from fastdag.errors import ServiceError, UnitIdRequiredError
+from fastdag.errors import FastDAGError, ServiceError, UnitIdRequiredError, UnitNotFoundError
 from fastdag.explain import Explanation
 from fastdag.status import Requirement
 from fastdag.units import Dependency, Unit
@@ -44,6 +44,8 @@ class Call(NamedTuple, Generic[T]):
         """Read the answer; `where` names the service."""
         try:
             return self.read(body)
+        except FastDAGError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceError(f"the answer of the service at {where} makes no sense: {error!r}", 200) from None
 
@@ -146,15 +148,17 @@ def state(unit: str) -> Call[str]:
 
 
 def dependencies(unit: str) -> Call[list[Dependency]]:
-    return _read("status", {"unit": unit}, lambda view: [answers.dependency(each) for each in view["dependencies"]])
+    return _read("status", {"unit": unit}, _dependencies)
 
 
 def unmet_dependencies(unit: str) -> Call[list[Dependency]]:
-    return _read(
-        "status",
-        {"unit": unit},
-        lambda view: [answers.dependency(each) for each in view["dependencies"] if not each["satisfied"]],
-    )
+    return _read("status", {"unit": unit}, lambda view: [each for each in _dependencies(view) if not each.satisfied])
+
+
+def _dependencies(view: Any) -> list[Dependency]:
+    if not view["status"]:
+        raise UnitNotFoundError(view["unit"])
+    return [answers.dependency(each) for each in view["dependencies"]]
 
 
 def ready() -> Call[list[str]]:
