@@ -34,7 +34,7 @@ _fastdag_units() {{
         "zsh": f"""\
 _fastdag_units() {{
   local -a units
-  units=("${{(@f)$({_NAMES})}}")
+  units=(${{(f)"$({_NAMES})"}})
   compadd -a units
 }}""",
     },
