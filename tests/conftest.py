@@ -1,5 +1,5 @@
 """Fixtures of several files."""
 
-from service_support import service
+from command_support import service
 
 __all__ = ["service"]

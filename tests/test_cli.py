@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
+from command_support import COMMAND, run
 from hypothesis import given
 from hypothesis import strategies as st
-from service_support import COMMAND, run
 
 import fastdag
 from fastdag.cli import parsed, shortcut, verbs

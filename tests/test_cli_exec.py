@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from service_support import COMMAND
+from command_support import COMMAND
 
 from fastdag.client import Client
 
