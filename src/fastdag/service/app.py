@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.applications import Starlette
@@ -33,9 +34,10 @@ from fastdag.errors import (
 from fastdag.service.calls import CALLS, EVENTS, JSON, Call
 from fastdag.service.history import Kept
 from fastdag.service.leases import OwnerNotFoundError
-from fastdag.service.messages import ErrorView, dependency_view, requires_of
+from fastdag.service.messages import NAME_PATTERN, ErrorView, dependency_view, requires_of
 from fastdag.service.metrics import Metrics
 from fastdag.service.openapi import document
+from fastdag.service.protocol import LIMITS, RequestLimits
 from fastdag.service.state import (
     ClientGoneError,
     Service,
@@ -45,9 +47,6 @@ from fastdag.service.state import (
 from fastdag.status import Requirement
 
 _log = logging.getLogger("fastdag.service")
-
-BODY = 1 << 20  # bytes of a request's body
-BODY_SECONDS = 10.0  # for it to come in
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (UnitNotFoundError, 404),
@@ -66,6 +65,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (JournalError, 503),
     (msgspec.ValidationError, 422),
     (msgspec.DecodeError, 400),
+    (UnicodeDecodeError, 400),
     (ValueError, 422),  # of `Requirement`, and of a kind of event that is none
 )
 
@@ -79,6 +79,8 @@ _DETAILS: dict[type[Exception], tuple[str, ...]] = {
     DependencyFailedError: ("unit", "failed"),
     WaitTimeoutError: ("unit",),
 }
+
+_EVENT_STREAM = "text/event-stream"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -97,9 +99,12 @@ class RequestError(FastDAGError, ValueError):
         self.code = code
 
 
-def application(service: Service, metrics: Metrics) -> Starlette:
+def application(service: Service, metrics: Metrics, limits: RequestLimits = LIMITS) -> Starlette:
     """Make the ASGI application for a service."""
-    routes = [Route(call.path, _endpoint(service, metrics, call), methods=[call.method]) for call in CALLS]
+    endpoints: dict[str, dict[str, Endpoint]] = {}
+    for call in CALLS:
+        endpoints.setdefault(call.path, {})[call.method] = _endpoint(service, metrics, call, limits)
+    routes = [Route(path, _by_method(some), methods=list(some)) for path, some in endpoints.items()]
     described = msgspec.json.encode(document())
 
     async def openapi(_: Request) -> Response:
@@ -113,10 +118,23 @@ def application(service: Service, metrics: Metrics) -> Starlette:
         Route("/openapi.json", openapi, methods=["GET"]),
         Route("/metrics", figures, methods=["GET"]),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_call})
+    made = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_call})
+    made.router.redirect_slashes = False  # a path is there or not
+    return made
 
 
-def _endpoint(service: Service, metrics: Metrics, call: Call) -> Endpoint:
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
+    """Give one endpoint for the calls that share a path, so that an answer 405 names the methods of all."""
+    if len(endpoints) == 1:
+        return next(iter(endpoints.values()))
+
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
+
+
+def _endpoint(service: Service, metrics: Metrics, call: Call, limits: RequestLimits) -> Endpoint:
     takes, do = call.takes, call.do
     decode = None if takes is None or call.method == "GET" else msgspec.json.Decoder(takes).decode
     encode = msgspec.json.Encoder().encode
@@ -127,7 +145,7 @@ def _endpoint(service: Service, metrics: Metrics, call: Call) -> Endpoint:
             try:
                 given: tuple[Any, ...] = ()
                 if decode is not None:
-                    given = (decode(await _body(request)),)
+                    given = (decode(await _body(request, limits)),)
                 elif takes is not None:
                     given = (_query(request, takes),)
                 if call.waits:
@@ -150,24 +168,28 @@ def _endpoint(service: Service, metrics: Metrics, call: Call) -> Endpoint:
     return endpoint
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limits: RequestLimits) -> bytes:
     """Read the body, as long as it keeps within the limits."""
     chunks = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(limits.body_seconds):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > BODY:
-                    raise RequestError(413, f"the body is longer than {BODY} bytes; send less at a time")
+                if size > limits.body:
+                    raise RequestError(413, f"the body is longer than {limits.body} bytes; send less at a time")
                 chunks.append(chunk)
     except TimeoutError:
-        raise RequestError(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+        raise RequestError(408, f"the body did not come within {limits.body_seconds:g} s") from None
     return b"".join(chunks)
 
 
 def _query(request: Request, takes: type[Any]) -> Any:
-    fields = request.query_params.multi_items()
+    try:
+        text = request.scope["query_string"].decode("ascii")
+        fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=16)
+    except UnicodeDecodeError:
+        raise RequestError(400, "the query is not UTF-8 with %XX for what is not ASCII") from None
     if len(dict(fields)) < len(fields):
         raise RequestError(422, "a parameter is given twice; give each once")
     return msgspec.convert(dict(fields), takes)
@@ -183,13 +205,15 @@ def _events(service: Service, metrics: Metrics) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             query = _query(request, EVENTS.takes)
+            if request.method == "HEAD":
+                return Response(media_type=_EVENT_STREAM)  # the stream itself would not end
             events, missing = service.events(query, request.headers.get("last-event-id"))
         except Exception as error:  # noqa: BLE001
             response = _refusal(service, error)
         else:
             headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
             stream = _stream(service, events, missing)
-            response = StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+            response = StreamingResponse(stream, media_type=_EVENT_STREAM, headers=headers)
         metrics.answered(EVENTS.name, response.status_code, 0.0)
         return response
 
@@ -222,6 +246,7 @@ def _refusal(service: Service, error: Exception) -> Response:
         _log.error("a call failed", exc_info=error)
     kind = type(error).__name__ if isinstance(error, FastDAGError) else "RequestError" if code < 500 else "ServiceError"
     message = str(error) if code != 500 else "a fault of the service; its log says more"
+    message = message.replace(f"matching regex {NAME_PATTERN!r}", "without control characters")
     details: dict[str, Any] = {
         name: getattr(error, name)
         for name in _DETAILS.get(type(error), ())
@@ -235,9 +260,8 @@ def _refusal(service: Service, error: Exception) -> Response:
         details["unmet"] = [dependency_view(one) for one in error.unmet]
     if isinstance(error, DependencyFailedError):
         details["causes"] = service.causes(error)
-    headers = {"connection": "close"} if isinstance(error, RequestError) else None  # the body may not have been read
     body = msgspec.json.encode(ErrorView(error=kind, message=message, **details))
-    return Response(body, code, headers, media_type=JSON)
+    return Response(body, code, media_type=JSON)
 
 
 def _no_such_call(request: Request, error: Exception) -> Response:

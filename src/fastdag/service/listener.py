@@ -1,28 +1,19 @@
-"""Where the service listens, and who may call: the socket's file, peers' uids, tokens, slow and endless headers."""
+"""Where the service listens: the socket's file and its lock, TCP ports, and the files with token and certificate."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
-import hmac
 import os
 import socket
+import ssl
 import stat
-import struct
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
-
-import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fastdag.errors import FastDAGError
-from fastdag.service.messages import ErrorView
 
-HEADER = 16 << 10  # bytes of a request's line and headers
-HEADER_SECONDS = 10.0  # for them to come in
 SOCKET_PATH = 107  # bytes, of sockaddr_un
+TOKEN = 1024  # bytes
 
 
 class ListenError(FastDAGError, OSError):
@@ -181,137 +172,38 @@ def read_token(path: Path) -> bytes:
     Raises
     ------
     ListenError
-        If there is none, it is short, or others could read it.
+        If there is none, it is short, or others may read it.
     """
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            token = file.read(4096).strip()
+            there = os.fstat(file.fileno())
+            token = file.read(TOKEN + 2).strip()
     except OSError as error:
         raise ListenError(f"cannot read the token file {path}: {error.strerror}") from error
-    if mode & 0o077:
+    if there.st_mode & 0o077:
         raise ListenError(f"others may read or write the token file {path}; chmod 600 {path}")
-    if len(token) < 16 or not token.isascii() or b" " in token:
-        raise ListenError(f"{path} must hold 16 or more printable characters; openssl rand -hex 32 makes some")
+    if there.st_uid not in (os.getuid(), 0):
+        raise ListenError(f"the token file {path} belongs to user {there.st_uid}; make one of your own")
+    if not 16 <= len(token) <= TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
+        raise ListenError(
+            f"{path} must hold 16 to {TOKEN} printable characters of ASCII, no blanks; openssl rand -hex 32 makes some"
+        )
     return token
 
 
-def _head(code: int, phrase: str, error: str, message: str) -> bytes:
-    body = msgspec.json.encode(ErrorView(error=error, message=message))
-    return (
-        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        % (code, phrase.encode(), len(body))
-    ) + body
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Take up a certificate, with the chain behind it, and its key.
 
-
-class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with limits to the size and the time of a request's headers, which it has not."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._header_size = 0
-        self._in_header = True  # what comes next belongs to headers
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
-        super().connection_made(transport)
-        self._expect_header()
-
-    def _expect_header(self) -> None:
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def _header_done(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _too_slow(self) -> None:
-        self._refuse(408, "Request Timeout", f"the headers did not come within {HEADER_SECONDS:.0f} s")
-
-    def _refuse(self, code: int, phrase: str, message: str) -> None:
-        self._header_done()
-        if not self.transport.is_closing():
-            self.transport.write(_head(code, phrase, "RequestError", message))
-            self.transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        """Count what belongs to headers."""
-        if self.transport.is_closing():
-            return
-        if self._in_header:
-            # Counted before the parser keeps it. A body that begins in these bytes counts too: it stays below the limit
-            # of a read, and the count starts anew with the next request.
-            self._header_size += len(data)
-        super().data_received(data)
-        if self._in_header and self._header_size > HEADER and not self.transport.is_closing():
-            self._refuse(431, "Request Header Fields Too Large", f"the headers are longer than {HEADER} bytes")
-
-    def on_message_begin(self) -> None:
-        """Wait for the rest of a request's headers."""
-        super().on_message_begin()
-        self._in_header = True
-        if self._timer is None:
-            self._expect_header()
-
-    def on_headers_complete(self) -> None:
-        """Stop counting: the body has limits of its own."""
-        self._header_done()
-        self._in_header = False
-        self._header_size = 0
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Count again: the next request may follow."""
-        super().on_message_complete()
-        self._in_header = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self._header_done()
-        super().connection_lost(exc)
-
-
-class UnixProtocol(GuardedProtocol):
-    """For the socket: only processes of the service's own user, and root's, are listened to."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Look who is there."""
-        uid = _peer_uid(transport)
-        super().connection_made(transport)
-        if uid not in (os.getuid(), 0):
-            message = f"this service belongs to user {os.getuid()}, and you are user {uid}; start one of your own"
-            self.transport.write(_head(403, "Forbidden", "RequestError", message))
-            self.transport.close()
-
-
-def _peer_uid(transport: asyncio.Transport) -> int:
-    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return int(uid)
-
-
-Application = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-def with_token(application: Application, token: bytes) -> Application:
-    """Let only those in who present the token."""
-    expected = b"Bearer " + token
-    body = msgspec.json.encode(ErrorView(error="RequestError", message="send the token: Authorization: Bearer …"))
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"www-authenticate", b"Bearer"),
-        (b"connection", b"close"),  # the body, if there is one, stays unread
-    ]
-
-    async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        presented = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(presented) == 1 and hmac.compare_digest(presented[0], expected):
-            await application(scope, receive, send)
-        else:
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-
-    return guarded
+    Raises
+    ------
+    ListenError
+        If they cannot be read, do not belong together, or the key asks for a pass phrase.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key, password="")  # given, or it would ask for one on the terminal
+    except OSError as error:
+        raise ListenError(f"cannot use the certificate {cert} with the key {key}: {error.strerror or error}") from error
+    return context

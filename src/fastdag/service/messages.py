@@ -13,8 +13,10 @@ NAME_LENGTH = 256  # characters of a unit's name or of a status
 REASON_LENGTH = 4096
 BATCH = 10_000  # elements of a list in one call
 
-# No control characters: names are printed on terminals, a line each, and travel in headers of events.
-Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+# No control characters: names are printed on terminals, a line each. The end is one in Python as in JavaScript, whose
+# patterns OpenAPI has; `$` in Python also stands before a line end, `\Z` in JavaScript for a letter.
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+(?![\s\S])"
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=NAME_PATTERN)]
 Reason = Annotated[str, Meta(max_length=REASON_LENGTH)]
 Seconds = Annotated[float, Meta(ge=0, le=10**9)]
 

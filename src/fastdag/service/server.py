@@ -11,13 +11,12 @@ import logging
 import os
 import resource
 import signal
-import socket
+import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import uvicorn
 import uvloop
 
 from fastdag.client.wire import default_socket
@@ -26,21 +25,18 @@ from fastdag.manager import Manager
 from fastdag.service.app import application
 from fastdag.service.journal import Journal
 from fastdag.service.listener import (
-    GuardedProtocol,
     ListenError,
     SocketFile,
-    UnixProtocol,
     listen_tcp,
     private_directory,
     read_token,
-    with_token,
+    tls_context,
 )
 from fastdag.service.metrics import Metrics
+from fastdag.service.protocol import HttpServer, Protocol, UnixProtocol, with_token
 from fastdag.service.state import Service
 
-KEEP_ALIVE = 75  # seconds that an idle connection is kept
-GRACE = 5  # seconds for answers in flight when the service stops
-BACKLOG = 4096  # connections that wait to be accepted
+GRACE = 5.0  # seconds for answers in flight when the service stops
 
 _log = logging.getLogger("fastdag.service")
 
@@ -53,8 +49,7 @@ class _Network(NamedTuple):
     host: str
     port: int
     token: bytes
-    cert: Path | None
-    key: Path | None
+    tls: ssl.SSLContext | None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,7 +73,8 @@ def _network(arguments: argparse.Namespace) -> _Network | None:
         return None
     host, colon, port = arguments.listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
+    if not colon or not host or not 0 <= number <= 65535:
         raise ListenError(f"--listen takes HOST:PORT, for instance 127.0.0.1:8000, not {arguments.listen!r}")
     if arguments.token_file is None:
         raise ListenError("--listen needs --token-file FILE, as anybody can reach a port")
@@ -86,7 +82,8 @@ def _network(arguments: argparse.Namespace) -> _Network | None:
         raise ListenError("--cert and --key go together")
     if arguments.cert is None and not _is_loopback(host):
         raise ListenError(f"beyond this machine the token needs TLS: pass --cert and --key to listen on {host}")
-    return _Network(host, int(port), read_token(Path(arguments.token_file)), arguments.cert, arguments.key)
+    tls = None if arguments.cert is None else tls_context(Path(arguments.cert), Path(arguments.key))
+    return _Network(host, number, read_token(Path(arguments.token_file)), tls)
 
 
 def _is_loopback(host: str) -> bool:
@@ -155,22 +152,6 @@ def _serve(where: Path, journal: str | None, network: _Network | None, ready: Re
         place.close()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, beside another one in a loop, and stopped from outside."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 async def _until_told(place: SocketFile, journal: Journal | None, network: _Network | None, ready: Ready) -> int:
     """Serve until SIGTERM or SIGINT, or until the journal fails."""
     loop = asyncio.get_running_loop()
@@ -185,26 +166,21 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
     manager = Manager(auto_skip=True, on_error=lambda error, *_: end(f"an event could not be noted: {error}"))
     service = Service(manager, journal, on_failed=lambda error: end(str(error)))
     app = application(service, Metrics(service))
-    servers = [(_server(app, UnixProtocol), place.socket)]
+    unix, tcp = HttpServer(app, UnixProtocol), None
     message = f"fastdag service: process {os.getpid()} at {place.path}"
     if network is not None:
-        listening = listen_tcp(network.host, network.port)
-        guarded = with_token(app, network.token)
-        servers.append((_server(guarded, GuardedProtocol, network.cert, network.key), listening))
-        scheme = "http" if network.cert is None else "https"
+        tcp = HttpServer(with_token(app, network.token), Protocol)
+        bound = listen_tcp(network.host, network.port)
+        await tcp.listen(bound, network.tls)
         host = f"[{network.host}]" if ":" in network.host else network.host
-        message += f" and {scheme}://{host}:{listening.getsockname()[1]}"
-    tasks = [loop.create_task(server.serve(sockets=[bound])) for server, bound in servers]
-    for server, _ in servers:
-        await server.listening.wait()
+        message += f" and {'http' if network.tls is None else 'https'}://{host}:{bound.getsockname()[1]}"
+    await unix.listen(place.socket)
     gc.collect()
     gc.freeze()  # what is there now stays; it need not be looked through again
     ready(message)
     reason = await stop
     service.stop()
-    for server, _ in servers:
-        server.should_exit = True
-    await asyncio.gather(*tasks)
+    await asyncio.gather(*(server.close(GRACE) for server in (unix, tcp) if server is not None))
     if reason is None:
         with contextlib.suppress(JournalError):
             await service.settled()
@@ -214,25 +190,3 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
         print(f"error: the service stops: {reason}", file=sys.stderr)
         return 1
     return 0
-
-
-def _server(app: object, protocol: type[GuardedProtocol], cert: Path | None = None, key: Path | None = None) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,  # type: ignore[arg-type]
-            http=protocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
-            ssl_certfile=cert,
-            ssl_keyfile=key,
-        )
-    )
