@@ -48,10 +48,7 @@ class SocketFile:
         self._lock_path = path.with_name(path.name + ".lock")
         if len(os.fsencode(path)) > SOCKET_PATH:
             raise ListenError(f"a socket's path is at most {SOCKET_PATH} bytes long; choose a shorter one than {path}")
-        try:
-            self._lock = self._locked()
-        except OSError as error:
-            raise ListenError(f"cannot listen at {path}: {error.strerror}") from error
+        self._lock = self._locked()
         try:
             self.socket = self._bound()
         except BaseException:
@@ -60,7 +57,10 @@ class SocketFile:
 
     def _locked(self) -> int:
         while True:
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except OSError as error:
+                raise ListenError(f"cannot listen at {self.path}: {error.strerror}") from error
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
