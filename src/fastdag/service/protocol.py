@@ -303,20 +303,22 @@ class HttpServer:
         if not self._state.connections:
             self._none_left.set()
 
-    async def close(self, grace: float) -> None:
-        """Take no more requests, and return when all answers are read, or after so many seconds."""
-        if self._server is None:
-            return
-        self._server.close()
+    def shut(self) -> None:
+        """Take no more requests: connections end behind the answer that is under way."""
+        if self._server is not None:
+            self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
-        while self._state.connections:
-            self._none_left.clear()
-            try:
-                async with asyncio.timeout(grace):
+
+    async def ended(self, grace: float) -> None:
+        """Return when all answers are read, or after so many seconds."""
+        try:
+            async with asyncio.timeout(grace):
+                while self._state.connections:
+                    self._none_left.clear()
                     await self._none_left.wait()
-            except TimeoutError:
-                for connection in list(self._state.connections):
-                    connection.transport.abort()
-        if self._state.tasks:  # they have seen that their clients are gone
+        except TimeoutError:
+            for connection in list(self._state.connections):
+                connection.transport.abort()
+        if self._state.tasks:  # they see that their clients have gone
             await asyncio.wait(self._state.tasks, timeout=grace)

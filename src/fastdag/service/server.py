@@ -25,7 +25,6 @@ from fastdag.manager import Manager
 from fastdag.service.app import application
 from fastdag.service.journal import Journal
 from fastdag.service.listener import (
-    ListenError,
     SocketFile,
     listen_tcp,
     private_directory,
@@ -38,9 +37,11 @@ from fastdag.service.state import Service
 
 GRACE = 5.0  # seconds for answers in flight when the service stops
 
-_log = logging.getLogger("fastdag.service")
-
 Ready = Callable[[str], None]
+
+
+class _UsageError(FastDAGError, ValueError):
+    """Options that do not go together, or mean nothing."""
 
 
 class _Network(NamedTuple):
@@ -62,26 +63,26 @@ def run(arguments: argparse.Namespace) -> int:
         return _serve(where, arguments.journal, network, lambda message: print(message, file=sys.stderr, flush=True))
     except FastDAGError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, _UsageError) else 1
 
 
 def _network(arguments: argparse.Namespace) -> _Network | None:
     """Check what belongs to `--listen`, which without it is of no use."""
     if arguments.listen is None:
         if arguments.token_file or arguments.cert or arguments.key:
-            raise ListenError("--token-file, --cert and --key go with --listen HOST:PORT")
+            raise _UsageError("--token-file, --cert and --key go with --listen HOST:PORT")
         return None
     host, colon, port = arguments.listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
     if not colon or not host or not 0 <= number <= 65535:
-        raise ListenError(f"--listen takes HOST:PORT, for instance 127.0.0.1:8000, not {arguments.listen!r}")
+        raise _UsageError(f"--listen takes HOST:PORT, for instance 127.0.0.1:8000, not {arguments.listen!r}")
     if arguments.token_file is None:
-        raise ListenError("--listen needs --token-file FILE, as anybody can reach a port")
+        raise _UsageError("--listen needs --token-file FILE, as anybody can reach a port")
     if (arguments.cert is None) != (arguments.key is None):
-        raise ListenError("--cert and --key go together")
+        raise _UsageError("--cert and --key go together")
     if arguments.cert is None and not _is_loopback(host):
-        raise ListenError(f"beyond this machine the token needs TLS: pass --cert and --key to listen on {host}")
+        raise _UsageError(f"beyond this machine the token needs TLS: pass --cert and --key to listen on {host}")
     tls = None if arguments.cert is None else tls_context(Path(arguments.cert), Path(arguments.key))
     return _Network(host, number, read_token(Path(arguments.token_file)), tls)
 
@@ -107,24 +108,25 @@ def _in_background(where: Path, journal: str | None, network: _Network | None) -
         print(f"error: {message or f'the service ended while it started; {log} may say why'}", file=sys.stderr)
         return 1
     os.close(reading)
-    code = 1
-    try:
-        os.setsid()
-        _make_place(where)
-        nowhere = os.open(os.devnull, os.O_RDONLY)
-        written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        for source, target in ((nowhere, 0), (written, 1), (written, 2)):
-            os.dup2(source, target)
+    with open(writing, "w") as report:
 
         def ready(message: str) -> None:
-            os.write(writing, f"ready {message}; its messages are in {log}".encode())
-            os.close(writing)
+            report.write(f"ready {message}; its messages are in {log}")
+            report.close()
 
-        code = _serve(where, journal, network, ready)
-    except (FastDAGError, OSError) as error:
-        with contextlib.suppress(OSError):  # closed once it was ready
-            os.write(writing, f"failed {error}".encode())
-    return code
+        try:
+            os.setsid()
+            _make_place(where)
+            nowhere = os.open(os.devnull, os.O_RDONLY)
+            written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            for source, target in ((nowhere, 0), (written, 1), (written, 2)):
+                os.dup2(source, target)
+            return _serve(where, journal, network, ready)
+        except (FastDAGError, OSError) as error:
+            if report.closed:
+                raise
+            report.write(f"failed {error}")
+            return 1
 
 
 def _make_place(where: Path) -> None:
@@ -166,10 +168,12 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
     manager = Manager(auto_skip=True, on_error=lambda error, *_: end(f"an event could not be noted: {error}"))
     service = Service(manager, journal, on_failed=lambda error: end(str(error)))
     app = application(service, Metrics(service))
-    unix, tcp = HttpServer(app, UnixProtocol), None
+    unix = HttpServer(app, UnixProtocol)
+    servers = [unix]
     message = f"fastdag service: process {os.getpid()} at {place.path}"
     if network is not None:
         tcp = HttpServer(with_token(app, network.token), Protocol)
+        servers.append(tcp)
         bound = listen_tcp(network.host, network.port)
         await tcp.listen(bound, network.tls)
         host = f"[{network.host}]" if ":" in network.host else network.host
@@ -179,14 +183,15 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
     gc.freeze()  # what is there now stays; it need not be looked through again
     ready(message)
     reason = await stop
+    for server in servers:
+        server.shut()
     service.stop()
-    await asyncio.gather(*(server.close(GRACE) for server in (unix, tcp) if server is not None))
+    await asyncio.gather(*(server.ended(GRACE) for server in servers))
     if reason is None:
         with contextlib.suppress(JournalError):
             await service.settled()
         reason = None if journal is None or journal.failed is None else str(journal.failed)
     if reason is not None:
-        _log.error("the service stops: %s", reason)
         print(f"error: the service stops: {reason}", file=sys.stderr)
         return 1
     return 0
