@@ -343,6 +343,23 @@ class Manager:
             self._deliver()
         return changed
 
+    def reserve(self, statuses: Iterable[str]) -> None:
+        """Count statuses among the 64 that a manager holds before anybody has one: none of them is refused later.
+
+        Raises
+        ------
+        CapacityError
+            If there would be more than 64; then none is counted.
+        StatusRequiredError
+            If one is empty or not a string.
+
+        Examples
+        --------
+        >>> manager = Manager()
+        >>> manager.reserve(["warming_up", Status.FAILED])
+        """
+        self._statuses.add([check_status(status) for status in statuses])
+
     # readers
 
     def unit(self, unit: str) -> Unit:

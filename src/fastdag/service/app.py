@@ -34,7 +34,7 @@ from fastdag.errors import (
 from fastdag.service.calls import CALLS, EVENTS, JSON, Call
 from fastdag.service.history import Kept
 from fastdag.service.leases import OwnerNotFoundError
-from fastdag.service.messages import NAME_PATTERN, ErrorView, dependency_view, requires_of
+from fastdag.service.messages import NAME_PATTERN, Cause, ErrorView, dependency_view, requires_of
 from fastdag.service.metrics import Metrics
 from fastdag.service.openapi import document
 from fastdag.service.protocol import LIMITS, RequestLimits
@@ -161,7 +161,7 @@ def _endpoint(service: Service, metrics: Metrics, call: Call, limits: RequestLim
         except (ClientGoneError, ClientDisconnect):
             response = Response(status_code=499)  # read by nobody, but counted
         except Exception as error:  # noqa: BLE001 - everything is answered
-            response = _refusal(service, error)
+            response = _refusal(error)
         metrics.answered(call.name, response.status_code, time.perf_counter() - began)
         return response
 
@@ -209,7 +209,7 @@ def _events(service: Service, metrics: Metrics) -> Endpoint:
                 return Response(media_type=_EVENT_STREAM)  # the stream itself would not end
             events, missing = service.events(query, request.headers.get("last-event-id"))
         except Exception as error:  # noqa: BLE001
-            response = _refusal(service, error)
+            response = _refusal(error)
         else:
             headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
             stream = _stream(service, events, missing)
@@ -237,7 +237,7 @@ async def _stream(service: Service, events: AsyncIterator[list[Kept] | None], mi
             )
 
 
-def _refusal(service: Service, error: Exception) -> Response:
+def _refusal(error: Exception) -> Response:
     """Give the answer for an error, with what its class has to say."""
     code = error.code if isinstance(error, RequestError) else None
     if code is None:
@@ -259,7 +259,7 @@ def _refusal(service: Service, error: Exception) -> Response:
     if isinstance(error, WaitTimeoutError):
         details["unmet"] = [dependency_view(one) for one in error.unmet]
     if isinstance(error, DependencyFailedError):
-        details["causes"] = service.causes(error)
+        details["causes"] = [Cause(*cause) for cause in error.causes]
     body = msgspec.json.encode(ErrorView(error=kind, message=message, **details))
     return Response(body, code, media_type=JSON)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fastdag.errors import FastDAGError
+from fastdag.errors import CapacityError, FastDAGError
 
 
 class OwnerNotFoundError(FastDAGError, ProcessLookupError):
@@ -33,8 +34,14 @@ class Lease:
         self.pid = pid
         try:
             self._descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            raise _not_there(pid) from None
+        except OSError as error:
+            if error.errno in (errno.ESRCH, errno.EINVAL):  # EINVAL: the number of a thread
+                raise _not_there(pid) from None
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise CapacityError(
+                    f"the service has too many files open to watch process {pid}; raise its limit (ulimit -n)"
+                ) from None
+            raise
         try:
             # Read after the descriptor was opened, so that both speak of the same process, dead or alive.
             self.started = started_at(pid)

@@ -32,8 +32,10 @@ from fastdag.errors import (
     CapacityError,
     CycleError,
     DependencyFailedError,
+    EdgeNotFoundError,
     FastDAGError,
     SameStatusError,
+    VertexNotFoundError,
     WaitTimeoutError,
 )
 from fastdag.events import KINDS, Event
@@ -44,7 +46,6 @@ from fastdag.service.journal import DependencyRow, UnitRow
 from fastdag.service.leases import Lease, OwnerNotFoundError, boot
 from fastdag.service.messages import (
     Added,
-    Cause,
     Dependencies,
     End,
     EventsQuery,
@@ -92,6 +93,9 @@ class Limits(NamedTuple):
 
 
 _LIMITS = Limits()
+
+_BUILT_IN = Status.TERMINAL | {Status.PENDING, Status.STARTED}
+_BEGUN = _BUILT_IN - {Status.PENDING, Status.SKIPPED}  # such a unit waits for nothing any more
 
 
 class ServiceStoppingError(FastDAGError, RuntimeError):
@@ -152,6 +156,7 @@ class Service:
         self._flushing = False
         self._answers: set[asyncio.Future[None]] = set()  # of those who wait
         self._stopping = False
+        manager.reserve(_BUILT_IN)  # so that no unit that fails is refused for the statuses that others brought
         orphans = [] if journal is None else self._restore(journal)
         manager.subscribe(self._hear)
         for row in orphans:
@@ -170,10 +175,11 @@ class Service:
         unit, manager = request.unit, self.manager
         requires = requirement_of(request.requires)
         self._refuse_excess((unit, *request.depends_on), len(request.depends_on))
-        if unit not in self._notes:
-            for depends_on in request.depends_on:  # asked first, as a registration cannot be taken back
+        if unit not in self._notes:  # all that could be refused is asked first: a registration cannot be taken back
+            for depends_on in request.depends_on:
                 if path := manager.find_cycle(unit, depends_on):
                     raise CycleError(path)
+            manager.reserve(requires.satisfied | requires.impossible)
             manager.register(unit)
         rows = [(unit, depends_on, requires) for depends_on in request.depends_on]
         self._dependencies += manager.add_dependencies(rows, request.replace)
@@ -250,7 +256,9 @@ class Service:
         self._names.add(unit)
         until = None if request.timeout is None else self._loop.time() + request.timeout
         if wanted is None:
-            await self._wait(manager.when_ready(unit), unit, until, gone, f"dependencies of unit {unit}")
+            # A unit that is registered to be given dependencies, in one call, is ready for a moment.
+            while not manager.is_ready(unit):
+                await self._wait(manager.when_ready(unit), unit, until, gone, f"dependencies of unit {unit}")
             return self._view(unit)
         reached: Future[str] = Future()
 
@@ -262,7 +270,11 @@ class Service:
             elif status in Status.TERMINAL:
                 reached.set_exception(DependencyFailedError(unit, [(unit, status)]))
 
-        with manager.subscribe(lambda event: look(event.new) if event.unit == unit else None, unit, "status"):
+        def hear(event: Event) -> None:
+            if event.unit == unit:
+                look(event.new)
+
+        with manager.subscribe(hear, unit, ("registered", "status")):
             look(manager.unit(unit).status)
             await self._wait(reached, unit, until, gone, f"unit {unit} to be {wanted}")
         return self._view(unit)
@@ -271,6 +283,14 @@ class Service:
         self, future: Future[str], unit: str, until: float | None, gone: Gone, what: str
     ) -> None:
         """Wait for a future of the manager; released by the event itself, and it costs no thread."""
+        try:
+            await self._released(future, unit, until, gone, what)
+        except DependencyFailedError as error:  # told with what is behind it before that can change
+            raise DependencyFailedError(error.unit, error.failed, self._causes(error.failed)) from None
+
+    async def _released(
+        self, future: Future[str], unit: str, until: float | None, gone: Gone, what: str
+    ) -> None:
         if future.done():
             future.result()
             return
@@ -406,20 +426,24 @@ class Service:
         unit = request.unit
 
         def wanted(event: EventView) -> bool:
-            return event.kind in kinds and (unit is None or event.unit == unit or event.unit in self._depends_on(unit))
+            return event.kind in kinds and (unit is None or event.unit == unit or self._needs(unit, event.unit))
 
         number = None if last is None else self.history.number(last)
         return self.history.follow(number, wanted, _IDLE), last is not None and number is None
 
-    def _depends_on(self, unit: str) -> set[str]:
-        return {one.depends_on for one in self.manager.dependencies(unit)} if unit in self._notes else set()
+    def _needs(self, unit: str, other: str) -> bool:
+        try:
+            self.manager.requirement(unit, other)
+        except (VertexNotFoundError, EdgeNotFoundError):
+            return False
+        return True
 
     def explain(self, request: UnitQuery) -> ExplanationView:
         """Say why a unit waits, and whether anything could still release it."""
         unit = request.unit
         explanation = self._explanation(unit)
         stall = next((stall for stall in self.manager.stalled() if stall.unit == unit), None)
-        waits = explanation.units[unit].status not in Status.TERMINAL - {Status.SKIPPED}
+        waits = explanation.units[unit].status not in _BEGUN
         because = stall.because if stall is not None and waits else []
         return ExplanationView(
             unit,
@@ -448,15 +472,25 @@ class Service:
         }
         return explanation._replace(units=units)
 
-    def causes(self, error: DependencyFailedError) -> list[Cause]:
-        """Give what failed first: the ends of the chains of skipped units behind a failure."""
-        ends = {
-            held.unit: held.status
-            for name, _ in error.failed
-            for held in self.manager.explain(name).units.values()
-            if held.status in Status.TERMINAL and (held.status != Status.SKIPPED or not held.unmet)
-        }
-        return [Cause(unit, status, self._reason(unit)) for unit, status in ends.items()]
+    def _causes(self, failed: Iterable[tuple[str, str]]) -> list[tuple[str, str, str | None]]:
+        """Give what failed first: the ends of the chains of units that were skipped because others failed."""
+        ends = {}
+        open_ = [unit for unit, _ in failed]
+        seen = set()
+        while open_:
+            unit = open_.pop()
+            if unit in seen:
+                continue
+            seen.add(unit)
+            status, reason = self.manager.unit(unit).status, self._reason(unit)
+            below = []
+            if status == Status.SKIPPED and reason is None:  # somebody who skips a unit may say why, and is the end
+                below = [one.depends_on for one in self._unmet(unit) if one.impossible]
+            if below:
+                open_.extend(below)
+            else:
+                ends[unit] = (unit, status, reason)
+        return list(ends.values())
 
     # --- effects --------------------------------------------------------------------------------------------------
 
@@ -561,9 +595,13 @@ class Service:
             (row.unit, row.depends_on, requirement_of(msgspec.json.decode(row.requires, type=Requires)))
             for row in dependencies
         )
-        for row in units:  # the dependencies made the manager skip what had been set back to pending on purpose
-            if manager.unit(row.unit).status != row.status:
-                manager.update_status(row.unit, row.status)
+        # The dependencies made the manager skip what had been set back to pending on purpose. What others depend on
+        # comes first, as setting it back may have its dependents skipped again.
+        statuses = {row.unit: row.status for row in units}
+        for unit in reversed(manager.graph.topological_sort()):
+            status = statuses.get(unit)
+            if status is not None and manager.unit(unit).status != status:
+                manager.update_status(unit, status)
         self._names.update(row.unit for row in units)
         self._names.update(row.depends_on for row in dependencies)
         now, monotonic = time.time(), time.monotonic()
