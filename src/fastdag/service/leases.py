@@ -35,7 +35,7 @@ class Lease:
         try:
             self._descriptor = os.pidfd_open(pid)
         except OSError as error:
-            if error.errno in (errno.ESRCH, errno.EINVAL):  # EINVAL: the number of a thread
+            if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # the last two: a thread, by kernel
                 raise _not_there(pid) from None
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise CapacityError(
