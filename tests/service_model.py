@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from fastdag import (
     ConflictingRequirementError,
@@ -14,10 +16,52 @@ from fastdag import (
     UnitNotFoundError,
 )
 from fastdag.errors import WaitTimeoutError
+from fastdag.service.messages import Requires, Statuses, requirement_of
 
 ENDED = {"completed", "failed", "timed_out", "skipped", "canceled"}
 
+STATUSES = ["pending", "pending", "started", "completed", "completed", "failed", "skipped", "canceled", "own", "other"]
+REQUIRES: list[Requires] = [
+    *["success"] * 4,
+    "completion",
+    "started",
+    "own",
+    "pending",
+    Statuses(["own", "other"], ["failed", "started"]),
+    Statuses(["started"], ["pending"]),
+    Statuses(["success"]),  # a status that is called like a requirement
+]
+
 Row = tuple[str, str, Requirement]
+Fields = dict[str, Any]
+
+
+def random_call(rng: random.Random, units: Sequence[str]) -> tuple[str, Fields]:
+    """A call that changes something or is refused: its path, and what goes in, as in JSON."""
+    name = rng.choice(["want"] * 4 + ["start"] * 3 + ["end"] * 6 + ["register", "dependencies", "status", "wait"])
+    unit, reason, replace = rng.choice(units), rng.choice([None, "a reason"]), rng.random() < 0.2
+    fields: Fields
+    if name == "register":
+        fields = {"units": rng.sample(units, rng.randint(0, 2)) + rng.choices(units, k=rng.randint(0, 1))}
+    elif name == "want":
+        below = rng.choices(units, k=rng.randint(1, 3))
+        if rng.random() < 0.8:  # mostly along one order, so that many are taken
+            below = [other for other in below if other > unit] or [f"below {unit}"]
+        fields = {"unit": unit, "depends_on": below, "requires": rng.choice(REQUIRES), "replace": replace}
+    elif name == "dependencies":
+        pairs = [sorted(rng.choices(units, k=2)) for _ in range(rng.randint(0, 3))]
+        wishes = [{"unit": one, "depends_on": other, "requires": rng.choice(REQUIRES)} for one, other in pairs]
+        fields = {"dependencies": wishes, "replace": replace}
+    elif name == "start":
+        fields = {"unit": unit, "timeout": 0}
+    elif name == "wait":
+        fields = {"unit": unit, "status": rng.choice([None, *STATUSES]), "timeout": 0}
+    elif name == "status":
+        fields = {"unit": unit, "status": rng.choice(STATUSES), "reason": reason}
+    else:
+        name = rng.choice(["complete"] * 3 + ["fail", "skip", "cancel"])
+        fields = {"unit": unit, "reason": reason}
+    return f"/v1/{name}", fields
 
 
 class ServiceModel:
@@ -93,6 +137,31 @@ class ServiceModel:
         return [(target, status) for target, requires, status in self.below(unit) if status in requires.impossible]
 
     # --- calls ----------------------------------------------------------------------------------------------------
+
+    def call(self, path: str, fields: Fields) -> set[type[Exception]]:
+        """What `random_call` gives."""
+        name = path.removeprefix("/v1/")
+        if name == "register":
+            return self.register(fields["units"])
+        if name == "want":
+            requires = requirement_of(fields["requires"])
+            rows = [(fields["unit"], depends_on, requires) for depends_on in fields["depends_on"]]
+            return self.want(fields["unit"], rows, fields["replace"])
+        if name == "dependencies":
+            wishes = fields["dependencies"]
+            rows = [(one["unit"], one["depends_on"], requirement_of(one["requires"])) for one in wishes]
+            return self.dependencies(rows, fields["replace"])
+        if name == "start":
+            return self.start(fields["unit"])
+        if name == "wait":
+            return self.wait(fields["unit"], fields["status"])
+        ends = {"complete": "completed", "fail": "failed", "skip": "skipped", "cancel": "canceled"}
+        return self.end(fields["unit"], fields.get("status") or ends[name], fields["reason"])
+
+    def copy(self) -> ServiceModel:
+        other = ServiceModel()
+        other.status, other.reason, other.requires = dict(self.status), dict(self.reason), dict(self.requires)
+        return other
 
     def register(self, units: list[str]) -> set[type[Exception]]:
         if len(set(units)) < len(units) or not self.status.keys().isdisjoint(units):

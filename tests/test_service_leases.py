@@ -171,7 +171,7 @@ def test_no_descriptor_left_is_said():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
-        with pytest.raises(CapacityError, match=r"too many files open to watch process 1; .* ulimit -n"):
+        with pytest.raises(CapacityError, match=r"too many files open to watch process 1; .*ulimit -n"):
             Lease(1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from functools import partial
 
 import msgspec
 import pytest
-from service_model import ServiceModel
+from service_model import REQUIRES, ServiceModel, random_call
 
 from fastdag import CapacityError, CycleError, DependencyFailedError, Manager
 from fastdag.errors import WaitTimeoutError
+from fastdag.service.calls import CALLS
 from fastdag.service.journal import Journal
 from fastdag.service.messages import (
     Dependencies,
@@ -31,17 +31,7 @@ from fastdag.service.messages import (
 from fastdag.service.state import Limits, Service
 
 UNITS = "abcdefgh"
-STATUSES = ["pending", "pending", "started", "completed", "completed", "failed", "skipped", "canceled", "own", "other"]
-REQUIRES = [
-    *["success"] * 4,
-    "completion",
-    "started",
-    "own",
-    "pending",
-    Statuses(["own", "other"], ["failed", "started"]),
-    Statuses(["started"], ["pending"]),
-    Statuses(["success"]),  # a status that is called like a requirement
-]
+BY_PATH = {call.path: call for call in CALLS if call.method == "POST"}
 
 
 def nobody_goes():
@@ -69,64 +59,32 @@ class Pair:
         self.journal.close()
         self.open()
 
-    def unit(self):
-        return self.rng.choice(UNITS)
-
     async def call(self):
-        """One random call; its name, and whether it was refused."""
-        rng, service, model = self.rng, self.service, self.model
-        name = rng.choice(["want"] * 4 + ["start"] * 3 + ["end"] * 6 + ["register", "dependencies", "update", "wait"])
-        unit, replace = self.unit(), rng.random() < 0.2
-        reason = rng.choice([None, "a reason"])
-        if name == "register":
-            units = rng.sample(UNITS, rng.randint(0, 2)) + rng.choices(UNITS, k=rng.randint(0, 1))
-            expected, do = model.register(units), partial(service.register, Register(units))
-        elif name == "want":
-            below, requires = rng.choices(UNITS, k=rng.randint(1, 3)), rng.choice(REQUIRES)
-            if rng.random() < 0.8:  # mostly along one order, so that many are taken
-                below = [other for other in below if other > unit] or ["z"]
-            rows = [(unit, other, requirement_of(requires)) for other in below]
-            expected = model.want(unit, rows, replace)
-            do = partial(service.want, Want(unit, below, requires, replace))
-        elif name == "dependencies":
-            wishes = [Wish(*sorted(rng.choices(UNITS, k=2)), rng.choice(REQUIRES)) for _ in range(rng.randint(0, 3))]
-            rows = [(wish.unit, wish.depends_on, requirement_of(wish.requires)) for wish in wishes]
-            expected = model.dependencies(rows, replace)
-            do = partial(service.add_dependencies, Dependencies(wishes, replace))
-        elif name == "start":
-            expected, do = model.start(unit), partial(service.start, Start(unit, 0.0), nobody_goes)
-        elif name == "wait":
-            status = rng.choice([None, *STATUSES])
-            expected, do = model.wait(unit, status), partial(service.wait, Wait(unit, status, 0.0), nobody_goes)
-        elif name == "update":
-            status = rng.choice(STATUSES)
-            expected = model.end(unit, status, reason)
-            do = partial(service.update, Update(unit, status, reason))
-        else:
-            name, status = rng.choice(
-                [("complete", "completed")] * 3 + [("fail", "failed"), ("skip", "skipped"), ("cancel", "canceled")]
-            )
-            expected = model.end(unit, status, reason)
-            do = partial(getattr(service, name), End(unit, reason))
+        """One random call; its path, and whether it was refused."""
+        path, fields = random_call(self.rng, UNITS)
+        expected, call = self.model.call(path, fields), BY_PATH[path]
+        request = msgspec.convert(msgspec.to_builtins(fields), call.takes)
         answer = error = None
         try:
-            answer = do()
-            if asyncio.iscoroutine(answer):
-                answer = await answer
+            if call.waits:
+                answer = await call.do(self.service, request, nobody_goes)
+            else:
+                answer = call.do(self.service, request)
         except Exception as raised:  # noqa: BLE001 - compared with the oracle's
             error = raised
-        assert type(error) in (expected or {type(None)}), (name, unit, answer, error, expected)
-        self.look_at_error(error, unit, name)
+        assert type(error) in (expected or {type(None)}), (path, fields, answer, error, expected)
+        self.look_at_error(error, path, fields)
         for view in getattr(answer, "units", [answer] if hasattr(answer, "unit") else []):
             self.look_at_view(view)
-        return name, error is not None
+        return path, error is not None
 
-    def look_at_error(self, error, unit, name):
+    def look_at_error(self, error, path, fields):
+        unit = fields.get("unit")
         if isinstance(error, WaitTimeoutError):
             unmet = self.model.unmet(unit) if unit in self.model.status else []
             assert sorted(view.depends_on for view in error.unmet) == sorted(unmet)
         elif isinstance(error, DependencyFailedError):
-            if self.model.impossible(unit) and name == "start":
+            if path == "/v1/start":
                 assert sorted(error.failed) == sorted(self.model.impossible(unit))
             causes = {cause: (status, reason) for cause, status, reason in error.causes}
             assert causes == self.model.causes(name for name, _ in error.failed)
@@ -182,7 +140,7 @@ async def random_calls(seed, count, journal=None):
             name = "again"
         else:
             name, refused = await pair.call()
-            if refused and name != "start":  # which has registered what was unknown
+            if refused and name != "/v1/start":  # which has registered what was unknown
                 assert unseconded(pair.service.snapshot().units) == unseconded(before)
                 assert pair.service.history.last == last
         try:
