@@ -58,7 +58,8 @@ def in_zsh(line, environment, directory):
         "setopt no_beep; zstyle ':completion:*' list-prompt ''\n"
         'eval "$(fastdag completion zsh)"\n'
         # prints what there is instead of inserting it
-        'list-them() { compadd() { local -a all; builtin compadd -O all "$@"; print -rl -- "${(@)all/#/=}" >> $HOME/out; '
+        'list-them() { compadd() { local -a all; builtin compadd -O all "$@"; '
+        'print -rl -- "${(@)all/#/=}" >> $HOME/out; '
         'builtin compadd "$@" }; _main_complete; unfunction compadd }\n'
         "zle -C list-them list-choices list-them; bindkey '^I' list-them\n"
     )
