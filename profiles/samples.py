@@ -92,6 +92,7 @@ ADJACENCY = re.compile(
 HEADERS = {
     "_names.pxd": Work.NAMES,
     "_identity.pxd": Work.NAMES,
+    "_pins.pxd": Work.NAMES,
     "_order.pxd": Work.ORDER,
     "_search.pxd": Work.ORDER,
     "_heap.pxd": Work.ORDER,

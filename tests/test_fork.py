@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import sys
 import threading
@@ -289,6 +290,79 @@ def test_what_is_cut_off_leaves_no_vertex_behind():
     leave.set()
     other.join(DEADLINE)
     assert len(graph) == 4
+
+
+def highest_index(graph, rounds=100):
+    """The highest index of those that so many vertices got, which came and went one after the other."""
+    highest = 0
+    for i in range(rounds):
+        highest = max(highest, graph.add_vertex(("came", i)))
+        graph.remove_vertex(("came", i))
+    return highest
+
+
+def test_reads_of_threads_that_are_gone_hold_no_index_back():
+    """Two reads, so that one is left in either epoch of the ids."""
+    graph = Graph()
+    graph.add_edge("a", "b")
+    graph.add_edge("a", "c")
+    entered, leave = [threading.Event() for _ in range(2)], threading.Event()
+
+    def read(i):
+        graph.longest_path(lambda edge: entered[i].set() or leave.wait(DEADLINE) and 1)
+
+    threads = [threading.Thread(target=read, args=(i,), daemon=True) for i in range(2)]
+    for i, thread in enumerate(threads):
+        thread.start()
+        assert entered[i].wait(DEADLINE)
+        graph.remove_vertex("bc"[i])
+    assert highest_index(graph) > 100  # here they do
+
+    def child():
+        before = highest_index(graph)
+        assert highest_index(graph, 1000) <= before + 1
+        graph._check()
+
+    in_a_child(child)
+    leave.set()
+    for thread in threads:
+        thread.join(DEADLINE)
+
+
+def test_a_read_of_the_thread_that_forks_goes_on_in_the_child():
+    graph = Graph()
+    graph.add_edge("a", "b", 1)
+    graph.add_edge("b", "c", 1)
+    entered, leave = threading.Event(), threading.Event()
+    other = threading.Thread(
+        target=graph.longest_path, args=(lambda edge: entered.set() or leave.wait(DEADLINE) and 1,), daemon=True
+    )
+    other.start()
+    assert entered.wait(DEADLINE)
+
+    def child():
+        inner = []
+
+        def weight(edge):
+            if not inner:
+                inner.append(os.fork())
+                gone = graph.index("c")
+                graph.remove_vertex("c")
+                assert highest_index(graph) > 100
+                assert "c" not in graph
+                assert graph.add_vertex("stays") > gone
+            return 1
+
+        assert graph.longest_path(weight) == ["a", "b", "c"]
+        before = highest_index(graph)
+        assert highest_index(graph, 1000) <= before + 1
+        graph._check()
+        if inner[0]:  # the child has a child of its own, which has done the same
+            assert os.waitpid(inner[0], 0)[1] == 0
+
+    in_a_child(child)
+    leave.set()
+    other.join(DEADLINE)
 
 
 def test_graphs_that_come_and_go():

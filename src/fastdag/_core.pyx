@@ -3,7 +3,8 @@
 This module owns what touches the interpreter: it looks names up, checks arguments, lets go of the interpreter where something
 must be waited for or takes long, and turns outcomes into exceptions. The data structures are in the `_*.pxd`
 headers beside it, each of which uses only those before it: types, atomics, locks, storage, adjacency, order,
-search, log, readiness, edges, reads, statuses, vertices, batch, one pass, bulk, walk, check, fork; and names, identity and drain, which stand alone.
+search, log, readiness, edges, reads, statuses, vertices, batch, one pass, bulk, walk, check, pins, fork; and names, identity and drain,
+which stand alone.
 
 Guarantees
 - Every operation first tries with the interpreter held and without waiting; only when a core lock is not free at once is
@@ -57,6 +58,9 @@ from fastdag._log cimport (
 from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, dict_value, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item,
     name_expect, name_hash, name_mix, shard_drop, shard_find, shard_of, shard_put, shard_reserve, slot_expected,
+)
+from fastdag._pins cimport (
+    Pin, Pins, id_defer_locked, id_free_locked, id_take_locked, pin_drop_locked, pin_take_locked, pins_start,
 )
 from fastdag._readiness cimport (
     AHEAD, Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch,
@@ -181,10 +185,7 @@ cdef class Graph:
     cdef object last_label             # with the interpreter lock only: the label looked up last …
     cdef int32_t last_label_id         # … and its id
     cdef interpreter_mutex names_lock  # without the interpreter lock: guards what follows, `names` and `labels` as they grow
-    cdef int32_t spare                 # first id to be used again, -1: none; the record of each names the next one (`before`)
-    cdef int epoch                     # 0 or 1: which of the two lines below new pins and deferred ids join
-    cdef int64_t[2] pins               # reads under way that rely on ids meaning what they meant
-    cdef int32_t[2] deferred           # the same, for use once the reads that may know these ids have ended, by epoch
+    cdef Pins pins                     # which ids may be used again
     cdef Live live                     # its place among all graphs
     cdef object __weakref__
 
@@ -193,7 +194,7 @@ cdef class Graph:
         self.c.store.stripes = new vector[Stripe](STRIPES)
         self.c.store.in_words = 1
         self.c.order.head = self.c.order.tail = -1
-        self.spare = self.deferred[0] = self.deferred[1] = -1
+        pins_start(&self.pins)
         self.names = []
         self.label_ids = {}
         self.labels = [None]
@@ -207,6 +208,7 @@ cdef class Graph:
         self.live.core = &self.c
         self.live.shards = self.shards
         self.live.names_lock = &self.names_lock
+        self.live.pins = &self.pins
         live_lock.lock()
         self.live.older = newest
         if newest != NULL:
@@ -367,10 +369,8 @@ cdef class Graph:
 
     cdef int _make(self, vertex, Ref *ref) except -1:
         """Make the record of a new vertex. The lock of the names is held."""
-        cdef int32_t id
-        if self.spare >= 0:
-            id = self.spare
-            self.spare = vertex_at(&self.c.store, id).before
+        cdef int32_t id = id_take_locked(&self.c.store, &self.pins)
+        if id >= 0:
             self.names[id] = vertex
         else:
             id = self.c.store.used.load(acquire)
@@ -390,51 +390,37 @@ cdef class Graph:
         shard_drop(d, <unsigned int>(mixed >> 32), id)
         interpreter_unlock(&d.lock)
         interpreter_lock(&self.names_lock)
-        vertex_at(&self.c.store, id).before = self.deferred[self.epoch]
-        self.deferred[self.epoch] = id
+        id_defer_locked(&self.c.store, &self.pins, id)
         interpreter_unlock(&self.names_lock)
         self._reuse()
 
     cdef void _reuse(self) noexcept:
-        """Free the ids that no pinned read can know any more. No lock is held: a name that goes may run any code.
-
-        Two epochs in turn, so that reads which overlap without end hold nothing up: ids deferred in one epoch are free when
-        the reads that began in it have ended, and an epoch ends only when no read of the one before is left.
-        """
+        """Free the ids that no pinned read can know any more. No lock is held: a name that goes may run any code."""
         cdef int32_t id = 0
-        cdef int turns = 0
         cdef object name
         while id >= 0:
-            interpreter_lock(&self.names_lock)
-            id = -1
-            while id < 0 and turns < 2 and self.pins[1 - self.epoch] == 0:
-                id = self.deferred[1 - self.epoch]
-                if id < 0:
-                    self.epoch = 1 - self.epoch
-                    turns += 1
             name = None
+            interpreter_lock(&self.names_lock)
+            id = id_free_locked(&self.c.store, &self.pins)
             if id >= 0:
-                self.deferred[1 - self.epoch] = vertex_at(&self.c.store, id).before
-                vertex_at(&self.c.store, id).before = self.spare
-                self.spare = id
                 self.c.store.recycled.fetch_add(1, seq_cst)  # before the name goes: a read looks at it afterwards
                 name = self.names[id]
                 self.names[id] = None
             interpreter_unlock(&self.names_lock)
-            name = None
 
-    cdef int _pin(self) noexcept:
+    cdef Pin *_pin(self) except NULL:
         """From now on ids mean what they mean; what to give back to `_unpin`."""
-        cdef int epoch
+        cdef Pin *pin
         interpreter_lock(&self.names_lock)
-        epoch = self.epoch
-        self.pins[epoch] += 1
+        pin = pin_take_locked(&self.pins)
         interpreter_unlock(&self.names_lock)
-        return epoch
+        if pin == NULL:
+            raise MemoryError
+        return pin
 
-    cdef void _unpin(self, int epoch) noexcept:
+    cdef void _unpin(self, Pin *pin) noexcept:
         interpreter_lock(&self.names_lock)
-        self.pins[epoch] -= 1
+        pin_drop_locked(&self.pins, pin)
         interpreter_unlock(&self.names_lock)
         self._reuse()
 
@@ -809,8 +795,7 @@ cdef class Graph:
         """Neighbours of a vertex, or its edges."""
         cdef Ref ref
         cdef Ends e
-        cdef bint pinned = False
-        cdef int pin = 0
+        cdef Pin *pin = NULL
         cdef uint64_t recycled
         cdef list result
         cdef int32_t i, label
@@ -819,7 +804,6 @@ cdef class Graph:
         ends_start(&e)
         if with_labels and backward and self.c.store.in_words == 1:
             pin = self._pin()  # the labels are looked up with the sources, one by one
-            pinned = True
         try:
             while True:
                 recycled = self.c.store.recycled.load(acquire)
@@ -837,13 +821,12 @@ cdef class Graph:
                             result[i] = None
                     if backward:
                         result = [edge for edge in result if edge is not None]
-                if pinned or self.c.store.recycled.load(acquire) == recycled:
+                if pin != NULL or self.c.store.recycled.load(acquire) == recycled:
                     return result
                 pin = self._pin()
-                pinned = True
         finally:
             ends_free(&e)
-            if pinned:
+            if pin != NULL:
                 self._unpin(pin)
 
     cdef bint _label_at(self, int32_t id, Ref v, int32_t *label):
@@ -924,13 +907,13 @@ cdef class Graph:
         cdef Outcome outcome = STALE
         cdef vector[Made] made
         cdef tuple edge
+        cdef Pin *pin = self._pin()
         memset(&b, 0, sizeof(Batch))
         b.sources = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         b.targets = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         b.labels = <int32_t *>malloc((<size_t>n + 1) * sizeof(int32_t))
         b.source_lives = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
         b.target_lives = <uint64_t *>malloc((<size_t>n + 1) * sizeof(uint64_t))
-        pin = self._pin()
         try:
             if (
                 b.sources == NULL or b.targets == NULL or b.labels == NULL or b.source_lives == NULL

@@ -23,6 +23,7 @@ from fastdag._atomics cimport acquire, release
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_lock_renew, order_unlock_exclusive
 from fastdag._names cimport SHARDS, Shard, interpreter_mutex
+from fastdag._pins cimport Pins, pins_renew
 from fastdag._storage cimport seen_at, vertex_at
 
 cdef extern from "<pthread.h>" nogil:
@@ -32,6 +33,7 @@ cdef struct Live:            # a graph's place among all graphs of the process; 
     Core *core
     Shard *shards
     interpreter_mutex *names_lock
+    Pins *pins
     Live *older
     Live *newer
 
@@ -75,3 +77,4 @@ cdef inline void live_renew(Live *graph) noexcept nogil:
     for i in range(SHARDS):
         memset(&graph.shards[i].lock, 0, sizeof(interpreter_mutex))
     memset(graph.names_lock, 0, sizeof(interpreter_mutex))
+    pins_renew(graph.pins)
