@@ -17,6 +17,8 @@ from manager_support import in_a_child
 
 import fastdag.status as status_module
 from fastdag import CycleError, DependencyFailedError, Graph, Manager, VertexNotFoundError
+from fastdag._core import StatusGraph
+from fastdag.subscribers import Delivery
 
 DEADLINE = 60.0
 
@@ -290,6 +292,124 @@ def test_what_is_cut_off_leaves_no_vertex_behind():
     leave.set()
     other.join(DEADLINE)
     assert len(graph) == 4
+
+
+class Halts(StatusGraph):
+    """Stops where it is told to: before or behind a step that others can see."""
+
+    def __init__(self):
+        super().__init__()
+        self.at = None
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def _step(self, name, *arguments):
+        for moment in ("before", "behind"):
+            if moment == "behind":
+                answer = getattr(super(), name)(*arguments)
+            if self.at == (moment, name):
+                self.entered.set()
+                assert self.leave.wait(DEADLINE)
+        return answer
+
+    def watch(self, index):
+        return self._step("watch", index)
+
+    def unwatch(self, index):
+        return self._step("unwatch", index)
+
+    def log_all(self, on):
+        return self._step("log_all", on)
+
+
+@pytest.mark.parametrize("moment", ["before", "behind"])
+@pytest.mark.parametrize(("step", "name"), [
+    ("wait", "watch"), ("stop waiting", "unwatch"), ("subscribe", "log_all"), ("cancel", "log_all"),
+])
+def test_what_is_cut_off_leaves_no_log_on(step, name, moment):
+    """Waiting and subscribing switch logging on, ending either switches it off; a fork comes up in the middle."""
+    core = Halts()
+    delivery = Delivery(core, {-1: "", 0: "off", 1: "on"}, None)
+    core.register("a", 0)
+    waiting, subscriptions = [], []
+    steps = {
+        "wait": lambda: waiting.append(delivery.waiters.wait_for("a", "on")),
+        "stop waiting": lambda: waiting.pop().cancel(),
+        "subscribe": lambda: subscriptions.append(delivery.subscribe(print, "a", None)),
+        "cancel": lambda: subscriptions.pop().cancel(),
+    }
+    if step == "stop waiting":
+        steps["wait"]()
+    if step == "cancel":
+        steps["subscribe"]()
+    core.at = (moment, name)
+    other = threading.Thread(target=steps[step], daemon=True)
+    other.start()
+    assert core.entered.wait(DEADLINE)
+    core.at = None
+
+    def child():
+        core._check()
+        for status in (1, 0):
+            core.set_status("a", status)
+        assert not core.has_events()
+        assert delivery._dispatch.waiting == delivery._routes == {}
+        steps["wait"]()  # and all goes on from there
+        heard = []
+        with delivery.subscribe(heard.append, "a", "status"):
+            core.set_status("a", 1)
+            delivery.deliver()
+        assert waiting[0].result(DEADLINE) == "a"
+        assert [event.new for event in heard] == ["on"]
+        assert delivery._dispatch.waiting == delivery._routes == {}
+        core._check()
+
+    in_a_child(child)
+    core.leave.set()
+    other.join(DEADLINE)
+    assert len(waiting) == (step == "wait")
+    assert len(subscriptions) == (step == "subscribe")
+    core._check()
+
+
+def test_what_the_thread_that_forks_is_in_the_middle_of_goes_on_in_the_child():
+    """A finalizer or a signal handler may fork anywhere; here, in the middle of waiting and of subscribing."""
+
+    class Forks(StatusGraph):
+        def watch(self, index):
+            self.fork()
+            return super().watch(index)
+
+        def log_all(self, on):
+            if on:
+                self.fork()
+            return super().log_all(on)
+
+        def fork(self):
+            process = os.fork()
+            if process:
+                children.append(process)
+            else:
+                children.clear()
+
+    def child():
+        heard = []
+        future = delivery.waiters.wait_for("a", "on")
+        subscription = delivery.subscribe(heard.append, "a", "status")
+        core.set_status("a", 1)
+        delivery.deliver()
+        assert future.result(DEADLINE) == "a"
+        assert [event.new for event in heard] == ["on"]
+        subscription.cancel()
+        assert delivery._dispatch.waiting == delivery._routes == {}
+        core._check()
+        for process in children:  # which have gone on from the middle of a step, as this one has
+            assert os.waitpid(process, 0)[1] == 0
+
+    children = []
+    core = Forks()
+    delivery = Delivery(core, {-1: "", 0: "off", 1: "on"}, None)
+    core.register("a", 0)
+    in_a_child(child)
 
 
 def highest_index(graph, rounds=100):

@@ -16,12 +16,12 @@ from fastdag._atomics cimport acquire, debug_assert, relaxed
 from fastdag._edges cimport (
     Core, Rules, change_begin, change_end, edge_relabel_locked, edge_settle, edge_write_locked, path_hand_over,
 )
-from fastdag._log cimport log_note_edge_locked, log_on, log_reserve_locked
+from fastdag._log cimport Log, log_note_edge_locked, log_on, log_reserve_locked
 from fastdag._readiness cimport NOT_REGISTERED, status_of
 from fastdag._search cimport Overlay
 from fastdag._storage cimport STRIPES, Store, life_at, list_reserve_locked, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport (
-    CONFLICT, CYCLE, DONE, MISSING, NO_MEMORY, STALE, UNREGISTERED, Answer, Outcome, Ref,
+    CONFLICT, CYCLE, DONE, EXISTED, MISSING, NO_MEMORY, REPLACED, STALE, UNREGISTERED, Answer, Outcome, Ref,
 )
 
 cdef struct Batch:
@@ -120,29 +120,42 @@ cdef inline bint batch_reserve(Core *c, Batch *b, int32_t *more_out, int32_t *mo
     return room
 
 
-cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *again, Rules rules, Answer *answer) noexcept nogil:
-    """Write the edges of a settled batch one by one, both ends at once, then the new labels of those that were there."""
-    cdef bint fits, logging
-    cdef int64_t i, each = 0
+cdef inline bint batch_promise(Core *c, int64_t edges, int64_t *each) noexcept nogil:
+    """Have the log keep room for what so many edges may write, `each` of them; False, and nothing kept, when memory is out.
+
+    Whether or not anything listens now: somebody may begin to while they are written.
+    """
+    cdef Log *log = &c.board.log
+    cdef bint fits
+    log.lock.lock()
+    each[0] = 2 + log.batches            # no more of those begin: they need the order lock to
+    fits = log_reserve_locked(log, each[0] * edges)
+    if fits:
+        log.promised += each[0] * edges
+    log.lock.unlock()
+    return fits
+
+
+cdef inline void batch_publish(
+    Core *c, Batch *b, int64_t agains, int32_t *again, int64_t each, Rules rules, Answer *answer
+) noexcept nogil:
+    """Write the edges of a settled batch one by one, both ends at once, then the new labels of those that were there.
+
+    There is room for all of it: nothing can fail here. `each`: what was promised for each of them, where there are statuses.
+    """
+    cdef bint logging
+    cdef int64_t i
+    cdef Outcome outcome
     cdef Ref u, v
     u.born = 0
     v.born = 0
-    if c.board.on:
-        # Promised whether or not anything listens now: somebody may begin to while this load is written.
-        c.board.log.lock.lock()
-        each = 2 + c.board.log.batches   # no more of those begin: they need the order lock to
-        fits = log_reserve_locked(&c.board.log, each * (b.count + agains) + 2)
-        if fits:
-            c.board.log.promised += each * (b.count + agains)  # and two more: what a relabelling reserves for itself
-        c.board.log.lock.unlock()
-        if not fits:
-            return NO_MEMORY
     for i in range(b.count + agains):
         u.id = b.sources[i] if i < b.count else again[3 * (i - b.count)]
         v.id = b.targets[i] if i < b.count else again[3 * (i - b.count) + 1]
         change_begin(c, u, v, True)
         if i >= b.count:
-            edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, answer, True)
+            outcome = edge_relabel_locked(c, u, v, again[3 * (i - b.count) + 2], rules, True, answer, True)
+            debug_assert(outcome == REPLACED or outcome == EXISTED)
             logging = False
         else:
             logging = c.board.on and log_on(&c.board.log)
@@ -156,7 +169,6 @@ cdef inline Outcome batch_publish(Core *c, Batch *b, int64_t agains, int32_t *ag
             c.board.log.promised -= each
             c.board.log.lock.unlock()
         change_end(c, u, v)
-    return DONE
 
 
 cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answer) noexcept nogil:
@@ -167,7 +179,7 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
     cdef int32_t *again = <int32_t *>malloc((3 * <size_t>b.count + 1) * sizeof(int32_t))
     cdef Overlay o
     cdef Outcome outcome = DONE
-    cdef int64_t i, kept = 0, agains = 0
+    cdef int64_t i, kept = 0, agains = 0, each = 0
     cdef int32_t u, v, label, at, back
     if heads == NULL or again == NULL:
         free(heads)
@@ -229,8 +241,10 @@ cdef inline Outcome bulk_add_small(Core *c, Batch *b, Rules rules, Answer *answe
         memset(heads, 0, 2 * <size_t>n * sizeof(int32_t))
         outcome = DONE if batch_reserve(c, b, o.first_out, o.first_in) else NO_MEMORY
         debug_assert(all_zero(heads, 2 * <int64_t>n))
+    if outcome == DONE and c.board.on and not batch_promise(c, kept + agains, &each):
+        outcome = NO_MEMORY
     if outcome == DONE:
-        outcome = batch_publish(c, b, agains, again, rules, answer)
+        batch_publish(c, b, agains, again, each, rules, answer)
         answer.added = kept
     free(heads)
     free(again)

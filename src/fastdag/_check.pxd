@@ -8,7 +8,7 @@ from fastdag._batch cimport edges_in
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport rank_of
-from fastdag._readiness cimport masks_at, readiness_at, share_of, status_of
+from fastdag._readiness cimport masks_at, readiness_at, share_of, status_of, watched_bit
 from fastdag._storage cimport Store, Vertex, class_words, list_labels, list_words, seen_at, vertex_at
 
 
@@ -59,7 +59,7 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
     cdef Store *s = &c.store
     cdef const char *broken = NULL
     cdef int32_t at, before = -1
-    cdef int64_t edges = 0, placed = 0, settled = 0, before_all
+    cdef int64_t edges = 0, placed = 0, settled = 0, watched = 0, before_all
     order_lock_exclusive(&c.lock, True)
     order_lock_exclusive(&c.board.log.control, True)
     order_lock_exclusive(&c.board.log.under_way, True)
@@ -70,6 +70,7 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
             id[0] = at
             break
         settled += seen_at(s, at) != 0
+        watched += c.board.on and (readiness_at(&c.board, at).word.load(acquire) & watched_bit()) != 0
     # add_vertex may go on: it takes no lock but the vertex's
     if broken == NULL and settled != before_all and before_all == s.settled.load(acquire):
         broken = b"the number of vertices is miscounted"
@@ -89,6 +90,8 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
         at = vertex_at(s, at).after
     if broken == NULL and (before != c.order.tail or placed != c.order.count):
         broken = b"the order's end or count is wrong"
+    if broken == NULL and watched != c.board.log.watched.load(acquire):
+        broken = b"the number of watched vertices is miscounted"
     if broken == NULL and (c.board.log.batches or c.board.log.promised):  # no batch is under way now
         broken = b"the log still keeps room for a batch that is over"
     order_unlock_exclusive(&c.board.log.under_way)

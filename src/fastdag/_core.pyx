@@ -52,8 +52,7 @@ from fastdag._locks cimport (
     COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive, pthread_self, pthread_t,
 )
 from fastdag._log cimport (
-    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take, log_watch_less,
-    log_watch_more,
+    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take,
 )
 from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, dict_value, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item,
@@ -63,7 +62,7 @@ from fastdag._pins cimport (
     Pin, Pins, id_defer_locked, id_free_locked, id_take_locked, pin_drop_locked, pin_take_locked, pins_start,
 )
 from fastdag._readiness cimport (
-    AHEAD, Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch,
+    AHEAD, Masks, Readiness, State, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch, watched_bit,
 )
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
 from fastdag._search cimport search_free
@@ -1911,10 +1910,7 @@ cdef class StatusGraph(Graph):
         cdef int32_t status, state
         cdef uint64_t sequence
         with nogil:
-            # Counted first: from here on every change sees that something is watched.
-            log_watch_more(&self.c.board.log)
-            if vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state, &sequence) == EXISTED:
-                log_watch_less(&self.c.board.log)
+            vertex_watch(&self.c.store, &self.c.board, ref, True, &status, &state, &sequence)
         return status, state, sequence
 
     def unwatch(self, int32_t index):
@@ -1923,8 +1919,16 @@ cdef class StatusGraph(Graph):
         cdef int32_t status, state
         cdef uint64_t sequence
         with nogil:
-            if vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state, &sequence) == DONE:
-                log_watch_less(&self.c.board.log)
+            vertex_watch(&self.c.store, &self.c.board, ref, False, &status, &state, &sequence)
+
+    cdef int _watch_only(self, dict wanted) except -1:
+        """No longer log what happens to vertices that are not among these indices. O(1), or O(n) where there are any."""
+        cdef int32_t id
+        if self.c.board.log.watched.load(acquire) != len(wanted):
+            for id in range(self.c.store.used.load(acquire)):
+                if readiness_at(&self.c.board, id).word.load(acquire) & watched_bit() and id not in wanted:
+                    self.unwatch(id)
+        return 0
 
     cdef Ref _permanent(self, int32_t index) except *:
         """The vertex that lives at an index, for good."""
@@ -2141,8 +2145,10 @@ cdef class Dispatch:
     def after_fork(self, lock):
         """In the child: the threads that were delivering are gone, but for the one that forked. What they left goes on.
 
-        `lock` takes the place of the old one, which such a thread may have held.
+        `lock` takes the place of the old one, which such a thread may have held; the same one where this thread holds it. Else
+        who was just being entered is entered no more, and what is watched for nobody is no longer watched.
         """
+        cdef bint mine = self.has_lock()
         self.has_lock = lock._is_owned
         if self.sorter != pthread_self():
             self.sorting.store(0, release)
@@ -2153,6 +2159,14 @@ cdef class Dispatch:
         for thread in list(self.callers):
             if thread != <uint64_t>pthread_self():
                 del self.callers[thread]
+        if not mine:
+            for index, there in list(self.waiting.items()):
+                for waiter in list(there):
+                    if waiter.after == float("inf"):
+                        del there[waiter]
+                if not there:
+                    del self.waiting[index]
+            self.core._watch_only(self.waiting)
 
     # --- delivery ---
 

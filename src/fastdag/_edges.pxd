@@ -55,9 +55,9 @@ cdef inline bint isolated(Vertex *v) noexcept nogil:
 
 
 cdef inline Outcome edge_relabel_locked(
-    Core *c, Ref u, Ref v, int32_t label, Rules rules, Answer *answer, bint wait
+    Core *c, Ref u, Ref v, int32_t label, Rules rules, bint promised, Answer *answer, bint wait
 ) noexcept nogil:
-    """Another label for an edge that is there. Both vertex locks held. O(entries)."""
+    """Another label for an edge that is there. Both vertex locks held. `promised`: the log keeps room for two entries. O(entries)."""
     cdef Vertex *source = vertex_at(&c.store, u.id)
     cdef Vertex *target = vertex_at(&c.store, v.id)
     cdef int32_t old = edge_label_locked(&c.store, source, target, u.id, v.id)
@@ -74,7 +74,7 @@ cdef inline Outcome edge_relabel_locked(
         if logging:
             if not mutex_take(&c.board.log.lock, &c.board.log.stats, wait):
                 return BUSY
-            if not log_reserve_locked(&c.board.log, 2):
+            if not promised and not log_reserve_locked(&c.board.log, 2):
                 c.board.log.lock.unlock()
                 return NO_MEMORY
             now = clock_ns()
@@ -202,7 +202,7 @@ cdef inline Outcome edge_add_shared(
     elif rules.registered and status_of(&c.board, u.id) == NOT_REGISTERED:
         outcome = UNREGISTERED
     elif edge_exists_locked(vertex_at(&c.store, u.id), vertex_at(&c.store, v.id), u.id, v.id):
-        outcome = edge_relabel_locked(c, u, v, label, rules, answer, wait)
+        outcome = edge_relabel_locked(c, u, v, label, rules, False, answer, wait)
     else:
         outcome = edge_agree(c, u.id, v.id, wait)
         if outcome == DONE:
@@ -266,7 +266,7 @@ cdef inline Outcome edge_add_exclusive(
             if rules.registered and status_of(&c.board, u.id) == NOT_REGISTERED:
                 outcome = UNREGISTERED
             elif outcome == DONE:
-                outcome = edge_relabel_locked(c, u, v, label, rules, answer, wait)
+                outcome = edge_relabel_locked(c, u, v, label, rules, False, answer, wait)
             else:
                 outcome = edge_attach_locked(c, u, v, label, answer, wait)
             change_end(c, u, v)

@@ -44,12 +44,12 @@ cdef struct Entry:
     int64_t time             # monotonic, ns
 
 cdef struct Log:
-    OrderLock control        # shared by batches of statuses, which so find logging on, or off, throughout; exclusive to switch
-                             # it on or off; taken before any vertex lock, never inside one
+    OrderLock control        # shared by batches of statuses, which so find logging on, or off, throughout, and by whoever watches
+                             # a vertex or no longer; exclusive to switch logging on or off; taken before any vertex lock
     OrderLock under_way      # shared by one change of a status or an edge, from before it asks whether logging is on until it
                              # is over; taken before any vertex lock
     atomic[int32_t] all      # 1: everything is logged; written under `control`
-    atomic[int32_t] watched  # vertices that are logged in any case; goes from 0 to 1 under `control` exclusively
+    atomic[int32_t] watched  # vertices that are logged in any case; changes under `control`, from 0 to 1 under it exclusively
     mutex lock               # guards what follows; leaf
     Entry *entries           # a ring of `room` entries, a power of two
     int64_t room
@@ -188,21 +188,22 @@ cdef inline uint64_t log_switch(Log *log, bint on) noexcept nogil:
     return sequence
 
 
-cdef inline void log_watch_more(Log *log) noexcept nogil:
-    """Count one more vertex as watched. The first one waits until every change sees it. O(1)."""
-    cdef int slot = order_lock_shared(&log.control, True)
+cdef inline bint log_watch_another(Log *log) noexcept nogil:
+    """Count one more vertex as watched where that changes nothing for anybody: not the first one. `control` held shared. O(1)."""
     cdef int32_t count = log.watched.load(seq_cst)
-    cdef bint counted = log.all.load(relaxed) != 0
-    if counted:
+    if log.all.load(relaxed):
         log.watched.fetch_add(1, seq_cst)
-    while count > 0 and not counted:     # from 0 to 1 only under the exclusive lock: a batch may rely on logging being off
-        counted = log.watched.compare_exchange_weak(count, count + 1, seq_cst)
-    order_unlock_shared(&log.control, slot)
-    if not counted:
-        order_lock_exclusive(&log.control, True)
-        log.watched.fetch_add(1, seq_cst)
-        log_pass_changes(log)
-        order_unlock_exclusive(&log.control)
+        return True
+    while count > 0:                     # from 0 to 1 only under the exclusive lock: a batch may rely on logging being off
+        if log.watched.compare_exchange_weak(count, count + 1, seq_cst):
+            return True
+    return False
+
+
+cdef inline void log_watch_first(Log *log) noexcept nogil:
+    """Count one more vertex as watched, and wait until every change sees it. `control` held exclusively."""
+    log.watched.fetch_add(1, seq_cst)
+    log_pass_changes(log)
 
 
 cdef inline void log_watch_less(Log *log) noexcept nogil:

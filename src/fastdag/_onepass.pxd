@@ -338,6 +338,6 @@ cdef inline Outcome bulk_add_large(Core *c, Batch *b, Rules rules, Answer *answe
         for i in range(w.n):
             answer.added += w.kept[i]
         labels_only.count = 0
-        batch_publish(c, &labels_only, w.agains, w.again, rules, answer)
+        batch_publish(c, &labels_only, w.agains, w.again, 0, rules, answer)
     sorted_free(&w)
     return outcome

@@ -16,9 +16,12 @@ Assumes
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, debug_assert, prefetch, relaxed, release
-from fastdag._locks cimport OrderLock, mutex_take, order_lock_shared, order_unlock_shared
+from fastdag._locks cimport (
+    OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
+)
 from fastdag._log cimport (
-    REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_write_locked,
+    REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_watch_another, log_watch_first, log_watch_less,
+    log_write_locked,
 )
 from fastdag._storage cimport (
     EdgeList, Store, alive, list_labels, list_words, vertex_at, vertex_lock, vertex_settle_locked, vertex_unlock,
@@ -206,16 +209,34 @@ cdef inline Outcome status_set(
 cdef inline Outcome vertex_watch(
     Store *s, Board *b, Ref ref, bint on, int32_t *status, int32_t *state, uint64_t *sequence
 ) noexcept nogil:
-    """Log what happens to a vertex from now on, or no longer; its status, state and the last sequence at that moment."""
+    """Log what happens to a vertex from now on, or no longer; its status, state and the last sequence at that moment.
+
+    DONE, or EXISTED where it was so already. One step for a fork, which takes `control`: as many are watched as are counted.
+    """
     cdef Readiness *r = readiness_at(b, ref.id)
     cdef uint64_t word
+    cdef bint existed
+    cdef int slot = order_lock_shared(&b.log.control, True)
+    # Counted first: from there on every change sees that something is watched.
+    cdef bint first = on and not log_watch_another(&b.log)
+    if first:
+        order_unlock_shared(&b.log.control, slot)
+        order_lock_exclusive(&b.log.control, True)
+        log_watch_first(&b.log)
     vertex_lock(s, ref.id, True)
     # Additions to the word by others hold the log lock while anything is watched: taking it makes this one moment.
     b.log.lock.lock()
     word = r.word.fetch_or(watched_bit(), acq_rel) if on else r.word.fetch_and(~watched_bit(), acq_rel)
+    existed = (word & watched_bit() != 0) == on
     status[0] = status_of(b, ref.id)
     state[0] = state_of(word)
     sequence[0] = b.log.sequence
     b.log.lock.unlock()
     vertex_unlock(s, ref.id)
-    return EXISTED if (word & watched_bit() != 0) == on else DONE
+    if existed == on:                    # counted, but there was one already; or no longer watched
+        log_watch_less(&b.log)
+    if first:
+        order_unlock_exclusive(&b.log.control)
+    else:
+        order_unlock_shared(&b.log.control, slot)
+    return EXISTED if existed else DONE

@@ -131,8 +131,15 @@ class Delivery:
 
     def after_fork(self) -> None:
         """In the child: leave nothing to a thread that is not there, and wait for no lock that it held."""
+        before = self._table
         self._table = self.waiters.renew()
         self._dispatch.after_fork(self._table)
+        if self._table is not before:  # else what has been begun under it is of this thread, which goes on with it
+            for subscription in list(self._subscriptions):
+                if not subscription.active or subscription.after == float("inf"):
+                    self._take_out(subscription)
+            if not self._subscriptions:
+                self._core.log_all(False)
 
     def subscribe(self, callback: Callback, unit: str | None, kinds: Iterable[str] | None) -> Subscription:
         """See `Manager.subscribe`."""
@@ -165,18 +172,24 @@ class Delivery:
         """See `Subscription.cancel`."""
         try:
             with self._table:
-                subscription.active = False
-                # Every step may be done again: what an interruption leaves undone, the next call does.
-                for index in list(subscription._routes):
-                    there = self._routes.get(index, {})
-                    there.pop(subscription, None)
-                    if not there and self._routes.get(index) is there:
-                        self._routes.pop(index, None)
-                self._subscriptions.discard(subscription)
-                if not self._subscriptions:
-                    self._core.log_all(False)
+                self._take_out(subscription)
         finally:
             self.deliver()  # as in `subscribe`
+
+    def _take_out(self, subscription: Subscription) -> None:
+        """Let a subscription hear nothing more; under `_table`.
+
+        Every step may be done again: what an interruption leaves undone, the next call does.
+        """
+        subscription.active = False
+        for index in list(subscription._routes):
+            there = self._routes.get(index, {})
+            there.pop(subscription, None)
+            if not there and self._routes.get(index) is there:
+                self._routes.pop(index, None)
+        self._subscriptions.discard(subscription)
+        if not self._subscriptions:
+            self._core.log_all(False)
 
     def _route(self, subscription: Subscription, index: int) -> None:
         """Let the subscription hear the events of a unit from now on; under `_table`."""

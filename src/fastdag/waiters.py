@@ -117,11 +117,15 @@ class Waiters:
         self._lock = lock
 
     def renew(self) -> RLock:
-        """In the child of a fork: new locks for all, as a thread that is not there may have held the old ones."""
+        """In the child of a fork: new locks for all, as a thread that is not there may have held the old ones.
+
+        The waiters' lock stays where this thread holds it, in the middle of something that goes on in the child.
+        """
         told = (waiter for waiter, _ in (*self.dispatch.decided, *self.dispatch.resolved, *self.dispatch.telling))
         for waiter in (*told, *(waiter for there in self.dispatch.waiting.values() for waiter in there)):
             waiter._condition = Condition()
-        self._lock = RLock()
+        if not self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock = RLock()
         return self._lock
 
     def wait_for(self, unit: str, wanted: str | None) -> Waiter:

@@ -10,12 +10,16 @@ from libc.string cimport memset
 from libcpp.vector cimport vector
 
 from fastdag._atomics cimport acquire
+from fastdag._batch cimport Batch, batch_promise, batch_publish
 from fastdag._check cimport core_check
+from fastdag._edges cimport Rules
+from fastdag._log cimport Log, log_switch
 from fastdag._readiness cimport readiness_at, status_of, watched_bit
 from fastdag._storage cimport EdgeList, list_labels, list_words, seen_at, vertex_at
+from fastdag._types cimport Answer
 
 from machine cimport (
-    ADD, CODES, DEPEND, DEPEND_ALL, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, Machine, Step, machine_do, machine_free,
+    ADD, CODES, DEPEND, DEPEND_ALL, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, SET, Machine, Step, machine_do, machine_free,
     machine_start,
 )
 
@@ -147,6 +151,52 @@ def stress(int threads, int rounds, int64_t operations, uint64_t seed, bint stat
     return threads * rounds * operations
 
 
+def relabel_in_a_full_log(int edges):
+    """A batch gives edges other labels; meanwhile others have filled the log up to the room that it keeps for the batch.
+
+    Returns
+    -------
+    tuple of int
+        For how many entries the log had room before, and after; entries it still keeps room for; edges with the new label.
+    """
+    cdef _Owner owner = _Owner(True, NAMES)
+    cdef Machine *m = &owner.m
+    cdef Log *log = &m.core.board.log
+    cdef int32_t *again = <int32_t *>malloc(3 * <size_t>edges * sizeof(int32_t))
+    cdef Batch none
+    cdef Answer told
+    cdef Step step
+    cdef int64_t[3] answer
+    cdef int64_t each, room
+    cdef int i
+    cdef int32_t relabelled = 0
+    memset(&none, 0, sizeof(Batch))
+    memset(&told, 0, sizeof(Answer))
+    memset(&step, 0, sizeof(Step))
+    step.op = REGISTER
+    machine_do(m, &step, answer)
+    step.a = NAMES - 1
+    machine_do(m, &step, answer)
+    for i in range(edges):
+        step = Step(DEPEND, 0, i + 1, 1, -1)
+        machine_do(m, &step, answer)
+        again[3 * i] = m.refs[0].id
+        again[3 * i + 1] = m.refs[i + 1].id
+        again[3 * i + 2] = 2
+    log_switch(log, True)
+    batch_promise(&m.core, edges, &each)
+    step = Step(SET, NAMES - 1, 0, 0, -1)
+    while log.room - log.promised - (log.last - log.first) >= 2:  # as much as one more change makes sure of
+        step.c = 1 - step.c
+        machine_do(m, &step, answer)
+    room = log.room
+    batch_publish(&m.core, &none, edges, again, each, Rules(True, True), &told)
+    free(again)
+    for i in range(edges):
+        relabelled += list_labels(&vertex_at(&m.core.store, m.refs[0].id).outs)[i] == 2
+    return room, log.room, log.promised, relabelled
+
+
 # --- schedules -----------------------------------------------------------------------------------------------------------
 
 cdef extern from "history.h" nogil:
@@ -256,7 +306,7 @@ cdef object program_play(Program *program, Play *play, fastdag_schedule *schedul
     if broken != NULL:
         return f"vertex {id}: {broken.decode()}"
     if play.machine.wrong.load(acquire):
-        return "the log has a gap"
+        return "the log has a gap, or an invariant does not hold in the middle of it all"
     model_read(&play.machine, &end)
     machine_free(&play.machine)
     if not explained(program.threads, program.count, play.records, &start, &end):
@@ -394,6 +444,6 @@ def random_schedules(int count, uint64_t seed, bint statuses, int threads=3, int
 PLAIN = ["ADD", "REMOVE", "LOOK", "OUTS", "INS", "DEGREES", "KEEP", "DROP", "PATH", "DOWN", "UP", "BATCH", "WHOLE", "NUMBER"]
 WITH_STATUSES = [
     "REGISTER", "REGISTER_BOTH", "SET", "SET_BOTH", "SET_BOTH_FLIPS", "DEPEND", "DEPEND_ALL", "STATUS", "WATCH", "UNWATCH",
-    "LOG", "WAITER", "SUBSCRIBER",
+    "LOG", "WAITER", "SUBSCRIBER", "CHECK",
 ]
 NUMBERS = {name: i for i, name in enumerate(PLAIN)} | {name: PLAIN_OPS + 1 + i for i, name in enumerate(WITH_STATUSES)}

@@ -36,7 +36,8 @@ namespace history {
 
 // In the order of machine.pxd and _types.pxd.
 enum { ADD, REMOVE, LOOK, OUTS, INS, DEGREES, KEEP, DROP, PATH, DOWN, UP, BATCH, WHOLE, NUMBER, PLAIN_OPS, REGISTER,
-       REGISTER_BOTH, SET, SET_BOTH, SET_BOTH_FLIPS, DEPEND, DEPEND_ALL, STATUS, WATCH, UNWATCH, LOG, WAITER, SUBSCRIBER };
+       REGISTER_BOTH, SET, SET_BOTH, SET_BOTH_FLIPS, DEPEND, DEPEND_ALL, STATUS, WATCH, UNWATCH, LOG, WAITER, SUBSCRIBER,
+       CHECK };
 enum { DONE, EXISTED, REPLACED, BUSY, STALE, MISSING, CYCLE, CONFLICT, UNREGISTERED };
 
 inline uint8_t reach(const Model &m, int from, bool backward) {  // bits; `from` among them

@@ -12,10 +12,11 @@ from libcpp.vector cimport vector
 from fastdag._atomics cimport acq_rel, acquire, atomic, mutex, release, seq_cst
 from fastdag._batch cimport Batch, edges_in
 from fastdag._bulk cimport bulk_add
+from fastdag._check cimport core_check
 from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._log cimport (
-    SUBSCRIBERS, WAITERS, Entry, log_look, log_move, log_switch, log_take, log_watch_less, log_watch_more,
+    SUBSCRIBERS, WAITERS, Entry, log_look, log_move, log_switch,
 )
 from fastdag._readiness cimport NOT_REGISTERED, Masks, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
@@ -58,6 +59,7 @@ cdef enum Op:
     LOG                      # c & 1: everything, or no longer
     WAITER                   # what the waiters' reader of the log does once
     SUBSCRIBER               # the subscribers'
+    CHECK                    # all invariants, between any two operations: what a fork would find
     OPS
 
 cdef enum:
@@ -426,16 +428,9 @@ cdef inline Outcome do_watch(Machine *m, Step *p, int64_t *answer) noexcept nogi
             outcome = vertex_keep(&m.core, ref, False)
             if outcome == BUSY:
                 outcome = vertex_keep(&m.core, ref, True)
-        log_watch_more(&m.core.board.log)
-        outcome = vertex_watch(&m.core.store, &m.core.board, ref, True, &status, &state, &sequence)
-        if outcome == EXISTED:
-            log_watch_less(&m.core.board.log)
     elif not name_find(m, p.a, &ref):
         return STALE
-    else:
-        outcome = vertex_watch(&m.core.store, &m.core.board, ref, False, &status, &state, &sequence)
-        if outcome == DONE:
-            log_watch_less(&m.core.board.log)
+    outcome = vertex_watch(&m.core.store, &m.core.board, ref, p.op == WATCH, &status, &state, &sequence)
     answer[0] = status
     answer[1] = state
     return outcome
@@ -535,6 +530,9 @@ cdef inline Outcome machine_do(Machine *m, Step *p, int64_t *answer) noexcept no
         outcome = do_watch(m, p, answer)
     elif p.op == LOG:
         log_switch(&m.core.board.log, p.c & 1)
+        outcome = DONE
+    elif p.op == CHECK:
+        m.wrong.fetch_add(core_check(&m.core, &label) != NULL, seq_cst)
         outcome = DONE
     else:
         outcome = do_read_log(m, p)

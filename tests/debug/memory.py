@@ -12,6 +12,7 @@ from array import array
 import pytest
 
 import fastdag._core
+from fastdag._debug import relabel_in_a_full_log
 from fastdag import CycleError, Graph, Manager, Requirement, Status
 from fastdag._core import StatusGraph
 
@@ -52,6 +53,7 @@ def graph_state(graph):
 def with_statuses():
     graph = StatusGraph()
     graph.define_requirement("needs", 0b10, 0b100)
+    graph.define_requirement("needs more", 0b100, 0b10)
     for i in range(20):
         graph.register(f"unit {i}", 0)
     for i in range(1, 20):
@@ -181,6 +183,9 @@ STATUS = {
     "add_dependencies": lambda g: g.add_dependencies(
         [("unit 3", "unit 4", "needs"), ("unit 0", "new", "needs")], flips=[]
     ),
+    "add_dependencies replacing": lambda g: g.add_dependencies(
+        [("unit 0", f"unit {i}", "needs more") for i in range(1, 20)], replace=True, flips=[]
+    ),
     "add_dependencies refused": cycle_refused(
         lambda g: g.add_dependencies([("unit 3", "new", "needs"), ("unit 4", "unit 0", "needs")])
     ),
@@ -270,6 +275,14 @@ def test_a_failed_allocation_changes_nothing(made, state, operation):
             break
         injected.append(n)
         n += 1
+
+
+def test_a_batch_relabels_in_the_room_it_keeps_in_the_log():
+    """It can fail for want of memory before it begins, and not in the middle, whatever others have logged meanwhile."""
+    before, after, kept, relabelled = relabel_in_a_full_log(50)
+    assert after == before
+    assert kept == 0
+    assert relabelled == 50
 
 
 def test_how_many():

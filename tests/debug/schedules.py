@@ -10,7 +10,7 @@ import pytest
 from fastdag._debug import NUMBERS, PLAIN, WITH_STATUSES, Pair, random_schedules
 
 # These take many steps, as they read a counter of each of 128 stripes: one preemption, not two.
-LONG = {"BATCH", "NUMBER"}
+LONG = {"BATCH", "NUMBER", "CHECK"}
 READS = {"LOOK", "OUTS", "INS", "DEGREES", "PATH", "DOWN", "UP", "WHOLE", "NUMBER", "STATUS"}
 
 
