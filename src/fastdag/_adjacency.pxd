@@ -8,14 +8,19 @@ from fastdag._storage cimport (
 )
 
 
-cdef inline int32_t list_find_locked(EdgeList *list, int32_t end) noexcept nogil:
-    """Position of an end in the list, or -1. O(entries)."""
+cdef inline int32_t list_find_among_locked(EdgeList *list, int32_t n, int32_t end) noexcept nogil:
+    """Position of an end among the first n of the list, or -1. O(n)."""
     cdef int32_t *ends = list_words(list)
     cdef int32_t i
-    for i in range(list.count):
+    for i in range(n):
         if ends[i] == end:
             return i
     return -1
+
+
+cdef inline int32_t list_find_locked(EdgeList *list, int32_t end) noexcept nogil:
+    """Position of an end in the list, or -1. O(entries)."""
+    return list_find_among_locked(list, list.count, end)
 
 
 cdef inline bint edge_exists_locked(Vertex *source, Vertex *target, int32_t source_id, int32_t target_id) noexcept nogil:

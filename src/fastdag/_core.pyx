@@ -675,8 +675,6 @@ cdef class Graph:
                 return
             if outcome == MISSING:
                 raise EdgeNotFoundError(source, target)
-            if outcome == NO_MEMORY:
-                raise MemoryError
 
     def remove_vertex(self, vertex):
         """Remove a vertex and all its edges, in one moment for every reader. Its index may be used again.

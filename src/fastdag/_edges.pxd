@@ -1,8 +1,8 @@
 """Edges come and go: the operations on one edge, with their locks.
 
 Guarantees
-- An edge appears in, and goes from, both lists under both vertex locks: no reader sees half of it. Only a large load
-  (_onepass.pxd) writes all in-lists first, then the out-lists.
+- An edge appears in, and goes from, both lists under both vertex locks: no reader sees half of it. A large load
+  (_onepass.pxd) shows all of its edges in one moment.
 - An edge that agrees with the order is added under the shared order lock; one is refused under the exclusive lock only.
 - Whatever is answered but DONE and REPLACED has changed nothing that can be seen.
 
@@ -14,7 +14,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
 from fastdag._adjacency cimport (
-    edge_append_locked, edge_exists_locked, edge_label_locked, edge_set_label_locked, list_find_locked, list_remove_locked,
+    edge_append_locked, edge_exists_locked, edge_label_locked, edge_set_label_locked, list_find_among_locked, list_find_locked,
+    list_remove_locked,
 )
 from fastdag._atomics cimport clock_ns, debug_assert, relaxed
 from fastdag._locks cimport (
@@ -27,7 +28,7 @@ from fastdag._order cimport Order, order_agrees, order_spread_all, order_take_en
 from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
 from fastdag._search cimport Overlay, Search, search_settle
 from fastdag._storage cimport (
-    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, stripe_of, vertex_at, vertex_lock,
+    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, list_seen_locked, stripe_of, vertex_at, vertex_lock,
     vertex_lock_pair, vertex_settle_locked, vertex_unlock, vertex_unlock_pair,
 )
 from fastdag._types cimport (
@@ -294,16 +295,17 @@ cdef inline Outcome entry_look(
     cdef Vertex *v = vertex_at(&c.store, here.id)
     cdef EdgeList *list = &v.ins if backward else &v.outs
     cdef Outcome outcome = DONE
-    cdef int32_t at
+    cdef int32_t at, seen
     if not vertex_lock(&c.store, here.id, wait):
         return BUSY
+    seen = list_seen_locked(&c.store, here.id, list)
     if not alive(&c.store, here) or not alive(&c.store, there):
         outcome = STALE
-    elif list.count > most:
-        count[0] = list.count
+    elif seen > most:
+        count[0] = seen
         outcome = OVER_BUDGET
     else:
-        at = list_find_locked(list, there.id)
+        at = list_find_among_locked(list, seen, there.id)
         if at < 0:
             outcome = MISSING
         elif label != NULL:
@@ -315,8 +317,8 @@ cdef inline Outcome entry_look(
 cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) noexcept nogil:
     """Whether an edge is there, and where `label` is not NULL its label id. O(the shorter list; for the label, u's).
 
-    One vertex is locked at a time: an edge comes and goes under the locks of both, so that either list tells (but for a large
-    load that is being published: it writes in-lists first). It must not be both: whoever takes a vertex out locks its neighbours in any order.
+    One vertex is locked at a time: an edge comes and goes in both lists at once, so that either tells. It must not be both:
+    whoever takes a vertex out locks its neighbours in any order.
     """
     cdef bint either = label == NULL or c.store.in_words == 2
     cdef int32_t outs = 0, ins = 0
@@ -329,19 +331,16 @@ cdef inline Outcome edge_look(Core *c, Ref u, Ref v, int32_t *label, bint wait) 
 
 
 cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil:
-    """Take an edge out. O(entries of both lists)."""
+    """Take an edge out: DONE, MISSING, STALE or BUSY. O(entries of both lists). Only for graphs without statuses."""
     cdef Store *s = &c.store
     cdef Vertex *source = vertex_at(s, u.id)
     cdef Vertex *target = vertex_at(s, v.id)
     cdef Outcome outcome = DONE
-    cdef int32_t at, label
-    cdef uint64_t share
-    cdef Flip unused
-    cdef bint logging
     cdef int slot = order_lock_shared(&c.lock, wait)
+    debug_assert(not c.board.on)
     if slot < 0:
         return BUSY
-    if not change_begin(c, u, v, wait):
+    if not vertex_lock_pair(s, u.id, v.id, wait):
         order_unlock_shared(&c.lock, slot)
         return BUSY
     if not alive(s, u) or not alive(s, v):
@@ -349,26 +348,9 @@ cdef inline Outcome edge_remove(Core *c, Ref u, Ref v, bint wait) noexcept nogil
     elif not edge_exists_locked(source, target, u.id, v.id):
         outcome = MISSING
     else:
-        at = list_find_locked(&source.outs, v.id)
-        if c.board.on:
-            label = list_labels(&source.outs)[at]
-            logging = log_on(&c.board.log)
-            if logging and not mutex_take(&c.board.log.lock, &c.board.log.stats, wait):
-                outcome = BUSY
-            elif logging and not log_reserve_locked(&c.board.log, 1):
-                c.board.log.lock.unlock()
-                outcome = NO_MEMORY
-            else:
-                share = share_of(masks_at(&c.board, label), status_of(&c.board, v.id))
-                if share:
-                    readiness_add(&c.board, u.id, 0 - share, v.id, logging, clock_ns() if logging else 0, &unused)
-                if logging:
-                    c.board.log.lock.unlock()
-        if outcome == DONE:
-            list_remove_locked(s, u.id, &source.outs, at, 2)
-            at = list_find_locked(&target.ins, u.id)
-            list_remove_locked(s, v.id, &target.ins, at, s.in_words)
-            stripe_of(s, u.id).edges.fetch_sub(1, relaxed)
-    change_end(c, u, v)
+        list_remove_locked(s, u.id, &source.outs, list_find_locked(&source.outs, v.id), 2)
+        list_remove_locked(s, v.id, &target.ins, list_find_locked(&target.ins, u.id), s.in_words)
+        stripe_of(s, u.id).edges.fetch_sub(1, relaxed)
+    vertex_unlock_pair(s, u.id, v.id)
     order_unlock_shared(&c.lock, slot)
     return outcome

@@ -1,4 +1,4 @@
-"""A large batch in one pass: sort by source, order the union of old and new edges, write vertex by vertex.
+"""A large batch in one pass: sort by source, order the union of old and new edges, write vertex by vertex, show all at once.
 
 The order is Kahn's (1962, "Topological sorting of large networks"): O(n + m), whatever the order was before. An edge
 costs a few cache misses here and nothing else counts, so what the inner loops touch is kept small and apart.
@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from fastdag._atomics cimport acquire, prefetch, relaxed
+from fastdag._atomics cimport acquire, prefetch, relaxed, seq_cst
 from fastdag._batch cimport Batch, batch_publish, edges_in
 from fastdag._edges cimport Core, Rules
 from fastdag._order cimport END_GAP_BITS
@@ -36,7 +36,7 @@ cdef struct Sorted:
     int32_t *labels
     Note *notes              # n
     int32_t *at              # n: position of the edge from the owner: in its list, or behind it in the batch; then next edge
-    int32_t *left            # n: in-edges from vertices that are not yet in the order
+    int32_t *left            # n: in-edges from vertices that are not yet in the order; once that is settled, new in-edges
     int32_t *order           # vertices with edges, in the new topological order
     int64_t ordered
     int64_t *next_in         # n + 1: where the next source of a target goes in starts; at last, where they end
@@ -275,9 +275,24 @@ cdef inline void sorted_relink(Core *c, Sorted *w) noexcept nogil:
     c.order.count = w.ordered
 
 
+cdef inline void sorted_write_locked(Store *s, Sorted *w, int32_t u) noexcept nogil:
+    """Write the new edges of a vertex behind its lists, where nobody looks before they are shown."""
+    cdef Vertex *vertex = vertex_at(s, u)
+    cdef int32_t outs = w.kept[u], ins = w.left[u]
+    if ins:
+        memcpy(list_words(&vertex.ins) + vertex.ins.count, w.starts + w.next_in[u] - ins, <size_t>ins * sizeof(int32_t))
+        vertex.ins.pending = True
+    if outs:
+        memcpy(list_words(&vertex.outs) + vertex.outs.count, w.ends + w.first[u], <size_t>outs * sizeof(int32_t))
+        if w.labels != NULL:
+            memcpy(list_labels(&vertex.outs) + vertex.outs.count, w.labels + w.first[u], <size_t>outs * sizeof(int32_t))
+        else:
+            memset(list_labels(&vertex.outs) + vertex.outs.count, 0, <size_t>outs * sizeof(int32_t))
+        vertex.outs.pending = True
+
+
 cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
-    """Write the new edges, vertex by vertex: the in-lists first, so that a reader who finds v among u's successors
-    finds u among v's predecessors. O(n + m). Only for graphs without statuses."""
+    """Write the new edges behind the lists, vertex by vertex, let all of them be seen at once, and add them up. O(n + m)."""
     cdef Store *s = &c.store
     cdef int32_t n = w.n
     cdef int64_t i
@@ -285,6 +300,7 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
     cdef Vertex *vertex
     for u in range(n):
         w.next_in[u + 1] = w.next_in[u] + w.notes[u].more_in
+        w.left[u] = w.notes[u].more_in
     for u in range(n):
         for i in range(w.first[u], w.first[u] + w.kept[u]):
             if i + 2 * AHEAD < w.first[n]:
@@ -293,29 +309,25 @@ cdef inline void sorted_publish(Core *c, Sorted *w) noexcept nogil:
             k = w.ends[i]
             w.starts[w.next_in[k]] = u
             w.next_in[k] += 1
+    s.more_out = w.kept
+    s.more_in = w.left
     for u in range(n):
-        k = w.notes[u].more_in
-        if k:
+        if w.kept[u] or w.left[u]:
+            vertex_lock(s, u, True)
+            sorted_write_locked(s, w, u)
+            vertex_unlock(s, u)
+    s.shown.store(1, seq_cst)
+    for u in range(n):
+        if w.kept[u] or w.left[u]:
             vertex = vertex_at(s, u)
             vertex_lock(s, u, True)
-            memcpy(list_words(&vertex.ins) + vertex.ins.count, w.starts + w.next_in[u] - k, <size_t>k * sizeof(int32_t))
-            vertex.ins.count += k
+            vertex.outs.count += w.kept[u]
+            vertex.ins.count += w.left[u]
+            vertex.outs.pending = vertex.ins.pending = False
             vertex_settle_locked(s, u)
             vertex_unlock(s, u)
-    for u in range(n):
-        k = w.kept[u]
-        if k:
-            vertex = vertex_at(s, u)
-            vertex_lock(s, u, True)
-            memcpy(list_words(&vertex.outs) + vertex.outs.count, w.ends + w.first[u], <size_t>k * sizeof(int32_t))
-            if w.labels != NULL:
-                memcpy(list_labels(&vertex.outs) + vertex.outs.count, w.labels + w.first[u], <size_t>k * sizeof(int32_t))
-            else:
-                memset(list_labels(&vertex.outs) + vertex.outs.count, 0, <size_t>k * sizeof(int32_t))
-            vertex.outs.count += k
-            stripe_of(s, u).edges.fetch_add(k, relaxed)
-            vertex_settle_locked(s, u)
-            vertex_unlock(s, u)
+            stripe_of(s, u).edges.fetch_add(w.kept[u], relaxed)
+    s.shown.store(0, seq_cst)
 
 
 cdef inline Outcome bulk_add_large(Core *c, Batch *b, Rules rules, Answer *answer) noexcept nogil:

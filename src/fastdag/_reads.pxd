@@ -7,7 +7,9 @@ from libc.string cimport memcpy
 from fastdag._atomics cimport acquire
 from fastdag._edges cimport Core
 from fastdag._readiness cimport Readiness, readiness_at, state_of, status_of
-from fastdag._storage cimport EdgeList, Vertex, alive, list_labels, list_words, vertex_at, vertex_lock, vertex_unlock
+from fastdag._storage cimport (
+    EdgeList, Vertex, alive, list_labels, list_seen_locked, list_words, vertex_at, vertex_lock, vertex_unlock,
+)
 from fastdag._types cimport BUSY, DONE, NO_MEMORY, STALE, Outcome, Ref
 
 cdef enum:
@@ -61,13 +63,13 @@ cdef inline Outcome ends_copy(Core *c, Ref ref, bint backward, Ends *e, bint wai
     if not alive(&c.store, ref):
         outcome = STALE
     else:
-        e.count = list.count
-        if list.count > e.room:
+        e.count = list_seen_locked(&c.store, ref.id, list)
+        if e.count > e.room:
             outcome = NO_MEMORY
         else:
-            memcpy(e.ids, list_words(list), <size_t>list.count * sizeof(int32_t))
+            memcpy(e.ids, list_words(list), <size_t>e.count * sizeof(int32_t))
             if not backward or c.store.in_words == 2:
-                memcpy(e.labels, list_labels(list), <size_t>list.count * sizeof(int32_t))
+                memcpy(e.labels, list_labels(list), <size_t>e.count * sizeof(int32_t))
     vertex_unlock(&c.store, ref.id)
     return outcome
 
@@ -79,8 +81,8 @@ cdef inline Outcome vertex_degrees(Core *c, Ref ref, int64_t *outs, int64_t *ins
     if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
     if alive(&c.store, ref):
-        outs[0] = v.outs.count
-        ins[0] = v.ins.count
+        outs[0] = list_seen_locked(&c.store, ref.id, &v.outs)
+        ins[0] = list_seen_locked(&c.store, ref.id, &v.ins)
         outcome = DONE
     vertex_unlock(&c.store, ref.id)
     return outcome

@@ -35,6 +35,7 @@ cdef struct EdgeList:        # all fields guarded by the vertex lock of its vert
     Words words
     int32_t count            # entries
     uint8_t size_class       # 0: in the record
+    uint8_t pending            # behind them stand entries of a bulk load that is being published, see `list_seen_locked`
 
 cdef struct Vertex:          # 64 bytes: one cache line
     atomic[uint64_t] rank    # place in the order, 0: none yet. Written under the order lock exclusively, or shared
@@ -73,6 +74,9 @@ cdef struct Store:
     atomic[int64_t] settled  # vertices that live and are not tentative
     atomic[uint64_t] recycled  # ids ever given back to be used again
     int in_words             # words of an entry of an in-list: 1, or 2 in a graph with statuses
+    const int32_t *more_out  # by id: entries that a bulk load has written behind those of an out-list that is `pending`
+    const int32_t *more_in   # the same for in-lists; both written before any list is pending, order lock exclusive
+    atomic[int32_t] shown    # 1: they are seen; goes to 1 once all are written, back when none is pending
     LockStats vertex_stats
 
 
@@ -218,6 +222,17 @@ cdef inline int32_t *list_words(EdgeList *list) noexcept nogil:
 cdef inline int32_t *list_labels(EdgeList *list) noexcept nogil:
     """Where the label ids start in a list that keeps them: behind as many ends as there is room for."""
     return list_words(list) + (class_words(list.size_class) >> 1)
+
+
+cdef inline int32_t list_seen_locked(Store *s, int32_t id, EdgeList *list) noexcept nogil:
+    """How many entries readers see in a list of a vertex, its lock held. O(1).
+
+    All that a large bulk load brings is seen from one moment on, when `shown` is set. Until that is added up vertex by vertex,
+    whoever holds the vertex lock finds it here; and who publishes needs that lock before the counts in `more_…` go.
+    """
+    if list.pending and s.shown.load(acquire):
+        return list.count + (s.more_out if list == &vertex_at(s, id).outs else s.more_in)[id]
+    return list.count
 
 
 cdef inline bint list_resize_locked(Store *s, int32_t id, EdgeList *list, int words, int size_class) noexcept nogil:

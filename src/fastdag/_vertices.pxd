@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t
 
 from fastdag._adjacency cimport list_find_locked, list_remove_locked
-from fastdag._atomics cimport relaxed, release, seq_cst
+from fastdag._atomics cimport acquire, relaxed, release, seq_cst
 from fastdag._edges cimport Core, isolated
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport order_unlink, rank_of
@@ -47,12 +47,16 @@ cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
 cdef inline Outcome vertex_look(Core *c, Ref ref, bint wait) noexcept nogil:
     """Whether a vertex that was tentative a moment ago is seen now: DONE, STALE or BUSY. O(1).
 
-    Under its lock: an edge that is being written may have let its other end be seen already.
+    Under its lock: an edge that is being written may have let its other end be seen already. So may edges of a bulk load that are
+    seen and not yet added up.
     """
+    cdef Vertex *v = vertex_at(&c.store, ref.id)
     cdef Outcome outcome = STALE
     if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
     if seen_at(&c.store, ref.id) == ref.born:
+        outcome = DONE
+    elif alive(&c.store, ref) and (v.outs.pending or v.ins.pending) and c.store.shown.load(acquire):
         outcome = DONE
     vertex_unlock(&c.store, ref.id)
     return outcome
