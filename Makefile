@@ -57,11 +57,13 @@ clean:  ## remove what was built, the virtual environments too
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find benchmarks profiles src tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Without isolation pip builds with the Cython that the environment has, and the log shows the compiler's warnings.
+# Without isolation pip builds with the Cython that the environment has, and the log shows the compiler's warnings. What
+# the tests need is not compiled here: of a package that has no wheel for this interpreter pip takes the newest that has.
 $(VENV)/.built: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'Cython>=3.1'
-	$(BIN)/python -m pip install --verbose --disable-pip-version-check --no-build-isolation --editable '.[$(EXTRA)]' \
+	$(BIN)/python -m pip install --verbose --disable-pip-version-check --no-build-isolation --prefer-binary \
+	    --editable '.[$(EXTRA)]' \
 	    > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
 	@grep '[wW]arning:' $(VENV)/build.log | grep -v 'no previously-included' || true
 	touch $@
