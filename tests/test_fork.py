@@ -131,10 +131,16 @@ def test_a_manager_in_the_middle_of_everything():
     heard = []
     manager.subscribe(heard.append, unit="u0", kinds="state")
     turn = itertools.count()
+    updates = itertools.count(1)
 
     def update():
         manager.update_status("hub", "completed")
         manager.update_status("hub", "started")
+        # Nothing holds back who makes changes. Without the interpreter lock they are made faster than another thread
+        # tells of them: the child would have millions of events left to tell.
+        told = 2 * next(updates) - 20
+        while len(heard) < told:
+            time.sleep(0)
 
     def subscribe():
         manager.subscribe(lambda event: None, unit="u1").cancel()

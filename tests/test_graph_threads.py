@@ -290,6 +290,30 @@ def test_snapshots_are_of_one_moment():
     assert graph.number_of_edges() == n
 
 
+def test_vertices_are_listed_as_of_one_moment():
+    graph = Graph()
+    graph.add_vertex("low")
+    for i in range(2000):
+        graph.add_vertex(i)
+    graph.add_vertex("high")
+    graph.remove_vertex("low")  # its id and that of "high" are used again: far apart for who looks at one after another
+    graph.remove_vertex("high")
+    rounds = itertools.count()
+
+    def writer():
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            source, target = ("source", "target") if next(rounds) % 2 else ("target", "source")
+            graph.add_edge(source, target)
+            graph.remove_vertex("source")
+            graph.remove_vertex("target")
+
+    def reader():
+        assert list(graph)[2000:] in ([], ["target"], ["source", "target"], ["target", "source"])
+
+    beside([writer], [reader])
+
+
 def test_names_stay_apart_while_indices_are_used_again():
     """Each writer's vertices touch its own alone, whatever index they get."""
     graph = Graph()

@@ -10,6 +10,7 @@ import importlib
 import pickle
 import random
 import sys
+import sysconfig
 import threading
 import time
 import weakref
@@ -745,6 +746,10 @@ def test_out_of_memory_while_adding_changes_nothing() -> None:
 
 
 @no_memory
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="PyList_New() of this Python frees the items of an earlier list where memory runs out",
+)
 def test_out_of_memory_while_draining_changes_nothing() -> None:
     many = [f"node {i}" for i in range(100)]
     failures, sorter = failing(TopologicalSorter({many[0]: many[1:]}), "add", *many)

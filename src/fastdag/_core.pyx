@@ -76,7 +76,9 @@ from fastdag._types cimport (
     Answer, Flip, Outcome, Ref, segments_free, segments_reserve,
 )
 from fastdag._vertices cimport vertex_keep, vertex_look, vertex_make, vertex_remove, vertex_room
-from fastdag._walk cimport Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, walk_free, walk_reach
+from fastdag._walk cimport (
+    Snapshot, Walk, snapshot_free, snapshot_reduce, snapshot_take, snapshot_take_vertices, walk_free, walk_reach,
+)
 
 from fastdag.edge import Edge
 from fastdag.errors import (
@@ -715,17 +717,26 @@ cdef class Graph:
         return iter(self._vertices())
 
     cdef list _vertices(self):
-        """All vertices in the order in which they were added."""
-        cdef Vertex *v
+        """All vertices of one moment, in the order in which they were added."""
+        cdef Snapshot t
         cdef int32_t id
-        cdef uint64_t born
+        cdef Outcome outcome = BUSY
         cdef list lives = []
         pin = self._pin()
         try:
-            for id in range(self.c.store.used.load(acquire)):
-                born = seen_at(&self.c.store, id)
-                if born:
-                    lives.append((born, id))
+            if self.c.store.used.load(acquire) <= SMALL:
+                outcome = snapshot_take_vertices(&self.c, &t, False)
+            if outcome == BUSY:
+                with nogil:
+                    outcome = snapshot_take_vertices(&self.c, &t, True)
+            if outcome != DONE:
+                raise MemoryError
+            try:
+                for id in range(t.vertices):
+                    if t.born[id]:
+                        lives.append((t.born[id], id))
+            finally:
+                snapshot_free(&t)
             lives.sort()
             return [self.names[id] for born, id in lives]
         finally:

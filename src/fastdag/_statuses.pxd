@@ -28,13 +28,17 @@ from fastdag._storage cimport alive, vertex_at, vertex_lock, vertex_unlock
 from fastdag._types cimport BUSY, DONE, EXISTED, NO_MEMORY, STALE, UNREGISTERED, Answer, Flip, Outcome, Ref
 
 cdef inline Outcome status_register(Core *c, Ref ref, int32_t status, Answer *answer, bint wait) noexcept nogil:
-    """Give a vertex its first status, as `status_set`. O(dependents)."""
+    """Give a vertex its first status, as `status_set`, and let it be seen, as `vertex_keep`. O(dependents)."""
     cdef Outcome outcome
     cdef int32_t old
     cdef int slot = order_lock_shared(&c.board.registering, wait)
     if slot < 0:
         return BUSY
-    outcome = status_set(&c.store, &c.board, ref, status, -1, True, &old, answer, wait)
+    if order_lock_shared(&c.lock, wait) < 0:
+        outcome = BUSY
+    else:
+        outcome = status_set(&c.store, &c.board, ref, status, -1, True, &old, answer, wait)
+        order_unlock_shared(&c.lock, slot)
     order_unlock_shared(&c.board.registering, slot)
     return outcome
 

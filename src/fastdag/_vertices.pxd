@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t
 from fastdag._adjacency cimport list_find_locked, list_remove_locked
 from fastdag._atomics cimport acquire, relaxed, release, seq_cst
 from fastdag._edges cimport Core, isolated
-from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
+from fastdag._locks cimport order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared
 from fastdag._order cimport order_unlink, rank_of
 from fastdag._readiness cimport Readiness
 from fastdag._storage cimport (
@@ -33,14 +33,25 @@ cdef inline void vertex_make(Core *c, int32_t id, Ref *ref) noexcept nogil:
 
 
 cdef inline Outcome vertex_keep(Core *c, Ref ref, bint wait) noexcept nogil:
-    """Let a vertex stay whatever becomes of the edge it was made for: DONE, STALE or BUSY. O(1)."""
+    """Let a vertex stay whatever becomes of the edge it was made for: DONE, STALE or BUSY. O(1).
+
+    A new one comes under the order lock, shared: whoever has that exclusively finds the vertices of one moment.
+    """
     cdef Outcome outcome = STALE
-    if not vertex_lock(&c.store, ref.id, wait):
+    cdef int slot
+    if seen_at(&c.store, ref.id) == ref.born:
+        return DONE
+    slot = order_lock_shared(&c.lock, wait)
+    if slot < 0:
         return BUSY
-    if alive(&c.store, ref):
-        vertex_settle_locked(&c.store, ref.id)
-        outcome = DONE
-    vertex_unlock(&c.store, ref.id)
+    if not vertex_lock(&c.store, ref.id, wait):
+        outcome = BUSY
+    else:
+        if alive(&c.store, ref):
+            vertex_settle_locked(&c.store, ref.id)
+            outcome = DONE
+        vertex_unlock(&c.store, ref.id)
+    order_unlock_shared(&c.lock, slot)
     return outcome
 
 

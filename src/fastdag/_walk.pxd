@@ -151,6 +151,21 @@ cdef inline void snapshot_free(Snapshot *t) noexcept nogil:
     free(t.order)
 
 
+cdef inline Outcome snapshot_take_vertices(Core *c, Snapshot *t, bint wait) noexcept nogil:
+    """The vertices of one moment, without their edges: takes the order lock exclusively. O(n)."""
+    cdef int32_t id
+    memset(t, 0, sizeof(Snapshot))
+    if not order_lock_exclusive(&c.lock, wait):
+        return BUSY
+    t.vertices = c.store.used.load(acquire)
+    t.born = <uint64_t *>malloc((<size_t>t.vertices + 1) * sizeof(uint64_t))
+    if t.born != NULL:
+        for id in range(t.vertices):
+            t.born[id] = seen_at(&c.store, id)
+    order_unlock_exclusive(&c.lock)
+    return DONE if t.born != NULL else NO_MEMORY
+
+
 cdef inline Outcome snapshot_take(Core *c, Snapshot *t, bint wait) noexcept nogil:
     """Copy the whole graph in one moment: takes the order lock exclusively. O(n + m)."""
     cdef Store *s = &c.store

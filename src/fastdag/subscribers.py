@@ -7,6 +7,8 @@ Guarantees
 - One callback runs at a time, in the thread that made a change or in another one that is making changes. No lock is
   held meanwhile: the callback may call anything. Events that it causes come after the current one has reached
   everybody.
+- Nobody who makes a change waits for a callback. Where changes are made faster than one thread tells of them, what is
+  not told yet waits in memory, and that thread stays at it.
 - An exception in a callback is reported and stops nobody else. One that is no `Exception`, such as
   `KeyboardInterrupt`, goes out through the call that was delivering; what is left is delivered after the next change.
 - Wherever such an exception comes up - a signal handler may raise between any two instructions of Python code -
