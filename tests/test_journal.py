@@ -219,10 +219,10 @@ def test_a_put_of_nothing_is_acknowledged_in_its_turn(path):
         with closing(Journal(path)) as journal:
             journal.start(asyncio.get_running_loop(), told.append)
             journal.put([])
-            await journal.committed(1)
+            await asyncio.wait_for(journal.committed(1), 60)
             journal.put([UnitRow("a", "pending", 0.0)])
             journal.put([])
-            await journal.committed(3)
+            await asyncio.wait_for(journal.committed(3), 60)
 
     asyncio.run(run())
     assert told[0] == 1
@@ -246,7 +246,8 @@ def test_waiters_are_told_in_order_and_one_that_is_cancelled_stops_nobody(path):
             await asyncio.sleep(0)
             for name in "abc":
                 journal.put([UnitRow(name, "pending", 0.0)])
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.timeout(60):
+                results = await asyncio.gather(*tasks, return_exceptions=True)
             assert [type(result) for result in results] == [type(None), asyncio.CancelledError] * 2 + [type(None)]
             journal.put([])
             await journal.committed(4)
@@ -271,7 +272,7 @@ def test_close_writes_what_was_put_and_tells_who_waits(path):
         await asyncio.wait_for(waiting, 10)
         await journal.committed(1000)
         with pytest.raises(JournalError, match="is closed"):
-            await journal.committed(1001)
+            await asyncio.wait_for(journal.committed(1001), 60)
         with pytest.raises(JournalError, match="is closed"):
             journal.put([])
         assert told.count(1000) == 1
@@ -371,13 +372,16 @@ Journal(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("size", [512, 1000, 1024, 2048, 3500, 5120])
-def test_a_crash_in_the_middle_of_creation_is_taken_back(path, size):
+@pytest.mark.parametrize("size", [512, 1024, 3500, 5120])
+@pytest.mark.parametrize("power", [True, False])
+def test_a_crash_in_the_middle_of_creation_is_taken_back(path, size, power):
     done = subprocess.run([sys.executable, "-c", CREATE, path, str(size)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGXFSZ, done.stderr  # by the system, in the very write that goes beyond
     assert path.stat().st_size == size
     rollback = Path(f"{path}-journal")
     assert rollback.read_bytes().startswith(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")  # was on the disk before
+    if not power:
+        path.write_bytes(bytes(size))  # as file systems leave what was not on the disk yet
     write(path, [UnitRow("a", "pending", 0.0)])
     assert load(path) == ([UnitRow("a", "pending", 0.0)], [])
     assert [found.name for found in path.parent.iterdir()] == ["journal"]
