@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_support import COMMAND, run
+from service_support import COMMAND, run
 
 pytest.importorskip("shtab", reason="NOT TESTED: shells' completion, as shtab is not installed")
 UNITS = ["app", "ap two", "$(touch here)", "db"]
@@ -58,8 +58,8 @@ def in_zsh(line, environment, directory):
         "setopt no_beep; zstyle ':completion:*' list-prompt ''\n"
         'eval "$(fastdag completion zsh)"\n'
         # prints what there is instead of inserting it
-        'list-them() { compadd() { local -a all; builtin compadd -O all "$@"; '
-        'print -rl -- "${(@)all/#/=}" >> $HOME/out; '
+        "list-them() { compadd() { local -a all\n"
+        'builtin compadd -O all "$@"; print -rl -- "${(@)all/#/=}" >> $HOME/out\n'
         'builtin compadd "$@" }; _main_complete; unfunction compadd }\n'
         "zle -C list-them list-choices list-them; bindkey '^I' list-them\n"
     )
