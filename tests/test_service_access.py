@@ -232,8 +232,19 @@ def test_what_goes_with_listen_is_refused_without_it(token: Path, option: str) -
 
 
 @pytest.mark.parametrize(
-    "place", ["", "8000", ":8000", "localhost", "localhost:", "localhost:http", "localhost:65536", "localhost:-1",
-              "localhost:" + "9" * 5000, "localhost:٣"]
+    "place",
+    [
+        "",
+        "8000",
+        ":8000",
+        "localhost",
+        "localhost:",
+        "localhost:http",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:" + "9" * 5000,
+        "localhost:٣",
+    ],
 )
 def test_a_place_to_listen_has_host_and_port(token: Path, place: str) -> None:
     assert not_allowed(f"--listen={place}", "--token-file", token) == (

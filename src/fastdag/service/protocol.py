@@ -105,6 +105,11 @@ class Protocol(HttpToolsProtocol):
     def _too_long(self) -> str:
         return f"the headers are longer than {self._limits.header} bytes"
 
+    def on_message_begin(self) -> None:
+        """Wait for the rest of headers that began in one read with the end of another request."""
+        super().on_message_begin()
+        self._expect()
+
     def on_headers_complete(self) -> None:
         """Take the request, or refuse it."""
         size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
