@@ -31,7 +31,7 @@ from fastdag.errors import (
     UnitNotFoundError,
     WaitTimeoutError,
 )
-from fastdag.service.calls import CALLS, EVENTS, JSON, Call
+from fastdag.service.calls import CALLS, EVENT_STREAM, EVENTS, JSON, Call
 from fastdag.service.history import Kept
 from fastdag.service.leases import OwnerNotFoundError
 from fastdag.service.messages import NAME_PATTERN, Cause, ErrorView, dependency_view, requires_of
@@ -79,8 +79,6 @@ _DETAILS: dict[type[Exception], tuple[str, ...]] = {
     DependencyFailedError: ("unit", "failed"),
     WaitTimeoutError: ("unit",),
 }
-
-_EVENT_STREAM = "text/event-stream"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -206,14 +204,14 @@ def _events(service: Service, metrics: Metrics) -> Endpoint:
         try:
             query = _query(request, EVENTS.takes)
             if request.method == "HEAD":
-                return Response(media_type=_EVENT_STREAM)  # the stream itself would not end
+                return Response(media_type=EVENT_STREAM)  # the stream itself would not end
             events, missing = service.events(query, request.headers.get("last-event-id"))
         except Exception as error:  # noqa: BLE001
             response = _refusal(error)
         else:
             headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
             stream = _stream(service, events, missing)
-            response = StreamingResponse(stream, media_type=_EVENT_STREAM, headers=headers)
+            response = StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
         metrics.answered(EVENTS.name, response.status_code, 0.0)
         return response
 

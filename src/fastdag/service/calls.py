@@ -9,6 +9,7 @@ from fastdag.service import messages
 from fastdag.service.state import Service
 
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 
 
 class Call(NamedTuple):
@@ -26,6 +27,8 @@ class Call(NamedTuple):
     waits : bool
     also : tuple of str
         Media types of its answer, beside JSON.
+    headers : tuple of str
+        Headers that it looks at.
     """
 
     method: str
@@ -36,6 +39,7 @@ class Call(NamedTuple):
     errors: tuple[int, ...] = ()
     waits: bool = False
     also: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -48,7 +52,7 @@ class Call(NamedTuple):
         return (self.do.__doc__ or "").partition("\n")[0]
 
 
-ALWAYS = (400, 401, 403, 408, 413, 422, 500, 503)
+ALWAYS = (400, 401, 403, 408, 413, 422, 431, 500, 503)
 
 _VIEW = messages.UnitView
 _END = (404, 409)
@@ -79,4 +83,12 @@ CALLS = (
     Call("GET", "/v1/snapshot", None, messages.Snapshot, Service.snapshot),
     Call("GET", "/v1/graph", messages.GraphQuery, messages.GraphView, Service.graph, also=("text/plain",)),
 )
-EVENTS = Call("GET", "/v1/events", messages.EventsQuery, None, Service.events, also=("text/event-stream",))
+EVENTS = Call(
+    "GET",
+    "/v1/events",
+    messages.EventsQuery,
+    None,
+    Service.events,
+    also=(EVENT_STREAM,),
+    headers=("Last-Event-ID",),
+)

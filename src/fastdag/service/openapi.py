@@ -50,6 +50,9 @@ def _operation(call: Call, schema: dict[Any, Schema], components: Schema) -> Sch
             {"name": name, "in": "query", "required": name in fields.get("required", ()), "schema": field}
             for name, field in fields["properties"].items()
         ]
+    operation.setdefault("parameters", []).extend(
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}} for name in call.headers
+    )
     content: Schema = {media: {"schema": {"type": "string"}} for media in call.also}
     if call.gives is not None:
         content[JSON] = {"schema": schema[call.gives]}
