@@ -138,6 +138,8 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self._in_header:
             self._expect()
+        if self.flow.write_paused:
+            self.flow.pause_reading()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it is always the same
         """Refuse what the parser, or a callback, did not take."""
@@ -175,8 +177,10 @@ class Protocol(HttpToolsProtocol):
     # --- what goes out --------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Watch whether the client reads."""
+        """Watch whether the client reads, and until it has read one answer do not begin with another."""
         super().pause_writing()
+        if not self._answering:
+            self.flow.pause_reading()
         self._watch(self.transport.get_write_buffer_size())
 
     def _watch(self, size: int) -> None:
@@ -190,8 +194,9 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
 
     def resume_writing(self) -> None:
-        """Stop watching."""
+        """Go on."""
         super().resume_writing()
+        self.flow.resume_reading()
         self._unwatch()
 
     def _unwatch(self) -> None:
