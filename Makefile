@@ -11,7 +11,7 @@ SOURCES := pyproject.toml setup.py $(wildcard src/fastdag/*.pyx src/fastdag/*.px
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types pytest debug coverage sanitize bench marks profile clean
+.PHONY: help run test lint types pytest debug coverage sanitize soak bench marks profile clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ coverage: $(VENV)/.built  ## lines and branches of Python, and lines of the core
 
 sanitize: $(VENV)/.built  ## the core under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	$(BIN)/python -m tests.debug thread address
+
+soak: $(VENV)/.built  ## the long forms of the service's tests: 200 times kill -9 under load, and more
+	$(BIN)/python -m tests.soak
 
 bench: $(VENV)/.built  ## all benchmarks beside the peers; results in benchmarks/results/
 	mkdir -p benchmarks/results
