@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -10,7 +11,11 @@ import time
 from service_kills import kills
 from service_support import running_service
 
+from fastdag import Manager
 from fastdag.client import Client
+from fastdag.service.journal import Journal
+from fastdag.service.messages import End, Start, Want
+from fastdag.service.state import Service
 
 
 def told(service):
@@ -68,6 +73,27 @@ def test_without_a_journal_everything_is_gone(tmp_path):
         service.stop(signal.SIGKILL)
     with running_service(tmp_path) as service:
         assert service.get("/v1/list") == {"units": []}
+
+
+def test_all_effects_of_a_call_go_into_the_journal_at_once(tmp_path):
+    async def test():
+        journal = Journal(tmp_path / "journal")
+        puts = []
+        journal.put = puts.append
+        service = Service(Manager(auto_skip=True), journal)
+        service.want(Want("c", ["b"]))
+        service.want(Want("b", ["a"]))
+        await service.start(Start("a", 0.0), asyncio.get_running_loop().create_future)
+        service.fail(End("a", "disk full"))
+        await asyncio.sleep(0)
+        [put] = puts  # of one turn of the loop
+        assert [row[:2] for row in put] == [
+            *[("c", "pending"), ("c", "b"), ("b", "pending"), ("b", "a"), ("a", "pending"), ("a", "started")],
+            *[("a", "failed"), ("b", "skipped"), ("c", "skipped")],
+        ]
+        journal.close()
+
+    asyncio.run(test())
 
 
 def test_kill_9_under_load(tmp_path):
