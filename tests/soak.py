@@ -8,11 +8,14 @@ import random
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from service_kills import kills
+from service_scripts import DIALECTS, ORDERS, check, start_up
+from service_support import running_service
 from test_service_state import random_calls
 
 CALLS = 100  # of each random sequence; the sequences are as many as the kills, and with a journal
@@ -34,6 +37,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="fastdag-soak-") as folder:
             asyncio.run(random_calls(seed + number, CALLS, Path(folder, "journal")))
     print(f"{options.rounds} sequences of {CALLS} random calls and restarts ({time.monotonic() - begun:.0f} s)")
+    begun = time.monotonic()
+    for number, (order, dialect) in enumerate(product(ORDERS, DIALECTS)):
+        with tempfile.TemporaryDirectory(prefix="fastdag-soak-") as folder, running_service(Path(folder)) as service:
+            work = Path(folder, "work")
+            check(work, start_up(order, dict.fromkeys(order, dialect), work, service.socket))
+    print(f"{number + 1} starts of a workspace ({time.monotonic() - begun:.0f} s)")
     return 0
 
 
