@@ -38,11 +38,11 @@ def main() -> int:
             asyncio.run(random_calls(seed + number, CALLS, Path(folder, "journal")))
     print(f"{options.rounds} sequences of {CALLS} random calls and restarts ({time.monotonic() - begun:.0f} s)")
     begun = time.monotonic()
-    for number, (order, dialect) in enumerate(product(ORDERS, DIALECTS)):
+    for order, dialect in product(ORDERS, DIALECTS):
         with tempfile.TemporaryDirectory(prefix="fastdag-soak-") as folder, running_service(Path(folder)) as service:
             work = Path(folder, "work")
             check(work, start_up(order, dict.fromkeys(order, dialect), work, service.socket))
-    print(f"{number + 1} starts of a workspace ({time.monotonic() - begun:.0f} s)")
+    print(f"{len(ORDERS) * len(DIALECTS)} starts of a workspace ({time.monotonic() - begun:.0f} s)")
     return 0
 
 
