@@ -435,7 +435,7 @@ def test_reads_of_threads_that_are_gone_hold_no_index_back():
     entered, leave = [threading.Event() for _ in range(2)], threading.Event()
 
     def read(i):
-        graph.longest_path(lambda edge: entered[i].set() or leave.wait(DEADLINE) and 1)
+        graph.longest_path(lambda edge: entered[i].set() or (leave.wait(DEADLINE) and 1))
 
     threads = [threading.Thread(target=read, args=(i,), daemon=True) for i in range(2)]
     for i, thread in enumerate(threads):
@@ -461,7 +461,7 @@ def test_a_read_of_the_thread_that_forks_goes_on_in_the_child():
     graph.add_edge("b", "c", 1)
     entered, leave = threading.Event(), threading.Event()
     other = threading.Thread(
-        target=graph.longest_path, args=(lambda edge: entered.set() or leave.wait(DEADLINE) and 1,), daemon=True
+        target=graph.longest_path, args=(lambda edge: entered.set() or (leave.wait(DEADLINE) and 1),), daemon=True
     )
     other.start()
     assert entered.wait(DEADLINE)

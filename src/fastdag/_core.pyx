@@ -165,8 +165,8 @@ cdef class Graph:
 
     Notes
     -----
-    Every operation happens as a whole or leaves the graph as it was. If `v` is in `successors(u)`, then `u` is in
-    `predecessors(v)` for any later read. Memory: 64 bytes a vertex, 12 an edge, and room to grow.
+    Every operation happens as a whole or leaves the graph as it was. An edge comes and goes at both ends at once: `successors(u)`,
+    `predecessors(v)` and `has_edge(u, v)` agree about it for any later read. Memory: 64 bytes a vertex, 12 an edge, and room to grow.
 
     Examples
     --------

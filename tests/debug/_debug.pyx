@@ -325,8 +325,8 @@ cdef dict schedule_dict(Program *program, Play *play, fastdag_schedule *schedule
     }
 
 
-cdef void program_begin(Program *program, bint statuses, int names, uint64_t *state) noexcept:
-    """A graph to begin with: eight edges at random, some refused; where there are statuses, most of the names registered."""
+cdef void program_begin(Program *program, bint statuses, int names, int edges, uint64_t *state) noexcept:
+    """A graph to begin with: edges at random, some refused; where there are statuses, most of the names registered."""
     cdef int i, n = 0
     memset(program, 0, sizeof(Program))
     program.statuses = statuses
@@ -336,7 +336,7 @@ cdef void program_begin(Program *program, bint statuses, int names, uint64_t *st
             step_choose(&program.setup[n], state, REGISTER, names)
             program.setup[n].a = i
             n += 1
-    for i in range(8):
+    for i in range(edges):
         step_choose(&program.setup[n], state, DEPEND if statuses else ADD, names)
         n += 1
     program.n_setup = n
@@ -351,24 +351,25 @@ class ScheduleError(AssertionError):
 
 
 cdef class Pair:
-    """Two threads, one doing an operation three times, the other another one, on names drawn with a seed."""
+    """Two threads, one doing an operation three times, the other another one, or three in turn, on names drawn with a seed."""
 
     cdef Program program
     cdef Play *play
     cdef fastdag_schedule *schedule
     cdef readonly int64_t schedules, steps
 
-    def __cinit__(self, int one, int other, uint64_t seed, int names=4, int operations=3):
+    def __cinit__(self, int one, other, uint64_t seed, int names=4, int operations=3, int edges=8):
         cdef uint64_t state = seed
         cdef int i
+        cdef tuple others = other if isinstance(other, tuple) else (other,)
         self.play = <Play *>malloc(sizeof(Play))
         self.schedule = new fastdag_schedule()
-        program_begin(&self.program, with_statuses(one), names, &state)
+        program_begin(&self.program, with_statuses(one), names, edges, &state)
         self.program.threads = 2
         self.program.count[0] = self.program.count[1] = operations
         for i in range(operations):
             step_choose(&self.program.steps[0][i], &state, one, names)
-            step_choose(&self.program.steps[1][i], &state, other, names)
+            step_choose(&self.program.steps[1][i], &state, others[i % len(others)], names)
 
     def __dealloc__(self):
         free(self.play)
@@ -422,7 +423,7 @@ def random_schedules(int count, uint64_t seed, bint statuses, int threads=3, int
     try:
         for i in range(count):
             state = seed + <uint64_t>i
-            program_begin(&program, statuses, names, &state)
+            program_begin(&program, statuses, names, 8, &state)
             program.threads = threads
             for t in range(threads):
                 program.count[t] = operations

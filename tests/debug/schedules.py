@@ -30,6 +30,14 @@ def test_every_schedule_of_each_pair_of_operations(names):
     assert schedules > 100_000
 
 
+def test_reads_of_several_vertices_agree_about_a_bulk_load():
+    """All of a large load is seen in one moment: whatever is read in the middle of it, of either list, fits together."""
+    reads = [NUMBERS[name] for name in ("LOOK", "OUTS", "INS", "DEGREES")]
+    for others in itertools.permutations(reads, 3):
+        for seed in range(1, 6):
+            Pair(NUMBERS["BATCH"], others, seed, 3, edges=0).explore(1)  # what is there already is no news
+
+
 @pytest.mark.parametrize("statuses", [False, True], ids=["plain", "statuses"])
 @pytest.mark.parametrize(("threads", "operations", "names"), [(2, 8, 4), (3, 5, 5), (4, 4, 4)])
 def test_random_schedules_of_random_programs(statuses, threads, operations, names):
