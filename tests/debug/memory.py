@@ -10,9 +10,9 @@ import pickle
 from array import array
 
 import pytest
+from fastdag._debug import relabel_in_a_full_log
 
 import fastdag._core
-from fastdag._debug import relabel_in_a_full_log
 from fastdag import CycleError, Graph, Manager, Requirement, Status
 from fastdag._core import StatusGraph
 

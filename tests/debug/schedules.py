@@ -31,7 +31,7 @@ def test_every_schedule_of_each_pair_of_operations(names):
 
 
 def test_reads_of_several_vertices_agree_about_a_bulk_load():
-    """All of a large load is seen in one moment: whatever is read in the middle of it, of either list, fits together."""
+    """All of a large load is seen in one moment: whatever is read in the middle of it, of either list, agrees."""
     reads = [NUMBERS[name] for name in ("LOOK", "OUTS", "INS", "DEGREES")]
     for others in itertools.permutations(reads, 3):
         for seed in range(1, 6):
