@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from service_support import COMMAND, run
+from command_support import COMMAND, run
 
 pytest.importorskip("shtab", reason="NOT TESTED: shells' completion, as shtab is not installed")
 UNITS = ["app", "ap two", "$(touch here)", "db"]
