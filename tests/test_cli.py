@@ -472,7 +472,7 @@ def test_output_that_cannot_be_written(service):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            env=service.environment(),
+            env=service.environment() | {"PYTHONUNBUFFERED": ""},  # or it would be written as it comes
             check=False,
         )
     assert (done.stderr, done.returncode) == ("error: cannot write the output: No space left on device\n", 1)
