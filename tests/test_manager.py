@@ -404,6 +404,21 @@ def test_sixty_four_statuses_and_no_more(manager):
     assert manager.is_ready("A")
 
 
+def test_statuses_that_are_reserved_have_room():
+    manager = Manager()
+    manager.register_all(["A", "B"])
+    manager.reserve(["last", "pending"])
+    for i in range(62):  # and pending, and last
+        manager.update_status("A", f"status {i}")
+    for too_many in (["another"], ["status 3", "another"]):
+        with unchanged(manager), pytest.raises(CapacityError, match="status 'another' would be one more"):
+            manager.reserve(too_many)
+    for none in ("", 7):
+        with unchanged(manager), pytest.raises(StatusRequiredError):
+            manager.reserve(["last", none])
+    manager.update_status("B", "last")
+
+
 # reading
 
 
