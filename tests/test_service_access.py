@@ -46,10 +46,13 @@ except PermissionError:
     sys.exit()
 try:
     connection.sendall(b"GET /v1/ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-except BrokenPipeError:
+except ConnectionError:
     pass  # refused already
-while data := connection.recv(65536):
-    sys.stdout.buffer.write(data)
+try:
+    while data := connection.recv(65536):
+        sys.stdout.buffer.write(data)
+except ConnectionResetError:
+    pass  # refused without a look at what was sent
 """
 
 
