@@ -272,7 +272,7 @@ cdef class Graph:
         cdef Outcome outcome
         interpreter_lock(&d.lock)
         try:
-            at = shard_find(d, <unsigned int>(mixed >> 32), vertex, self.names)
+            at = shard_find(d, <unsigned int>(mixed >> 32), vertex, <PyObject *>self.names)
             if at < 0:
                 return False
             ref.id = d.slots[at].id
@@ -345,7 +345,7 @@ cdef class Graph:
         cdef int64_t at
         interpreter_lock(&d.lock)
         try:
-            at = shard_find(d, <unsigned int>(mixed >> 32), vertex, self.names)
+            at = shard_find(d, <unsigned int>(mixed >> 32), vertex, <PyObject *>self.names)
             if at >= 0:
                 ref.id = d.slots[at].id
                 ref.born = life_at(&self.c.store, ref.id)
@@ -493,7 +493,7 @@ cdef class Graph:
         cdef object name
         cdef int64_t i
         for i in range(n):
-            name = list_item(self.names, ids[i])
+            name = list_item(<PyObject *>self.names, ids[i])
             Py_INCREF(name)
             PyList_SET_ITEM(names, i, name)
         return names
@@ -757,7 +757,7 @@ cdef class Graph:
         i = index if -1 <= index <= MOST_VERTICES else -1
         if 0 <= i < self.c.store.used.load(acquire):
             born = seen_at(&self.c.store, <int32_t>i)
-            name = list_item(self.names, i)
+            name = list_item(<PyObject *>self.names, i)
             if born and seen_at(&self.c.store, <int32_t>i) == born:
                 return name
         raise IndexError(f"no vertex has the index {index}; indices run from 0 to {self.c.store.used.load(acquire) - 1}")
@@ -1977,8 +1977,8 @@ cdef class StatusGraph(Graph):
     cdef tuple _raw(self, Entry *entry):
         return (
             entry.kind,
-            list_item(self.names, entry.id),
-            None if entry.cause < 0 else list_item(self.names, entry.cause),
+            list_item(<PyObject *>self.names, entry.id),
+            None if entry.cause < 0 else list_item(<PyObject *>self.names, entry.cause),
             entry.old, entry.new, entry.sequence, entry.time,
         )
 
@@ -2265,12 +2265,12 @@ cdef class Dispatch:
         cdef list turn = []
         cdef dict there
         cdef object cause = None
-        cdef object unit = list_item(self.core.names, entry.id)
+        cdef object unit = list_item(<PyObject *>self.core.names, entry.id)
         cdef object kind = self.kinds[entry.kind]
         cdef object sequence = entry.sequence
         cdef object event = None
         if entry.cause >= 0 and entry.cause != entry.id:
-            cause = list_item(self.core.names, entry.cause)
+            cause = list_item(<PyObject *>self.core.names, entry.cause)
         if entry.kind == DEPENDENCY and entry.id in self.routes:
             self.follow(entry.id, entry.cause)
         for route in (-1, entry.id):

@@ -68,8 +68,9 @@ cdef extern from *:
     const int FREE_THREADED "FASTDAG_FREE_THREADED"
     void interpreter_lock "fastdag_lock"(interpreter_mutex *)
     void interpreter_unlock "fastdag_unlock"(interpreter_mutex *)
-    # Both give a reference of their own: a borrowed one does not outlast what another thread does to the container.
-    object list_item "fastdag_item"(object, Py_ssize_t)
+    # Both give a reference of their own: a borrowed one does not outlast what another thread does to the container. The list
+    # is borrowed: without the interpreter lock, counting references to one that all threads read makes them wait in turn.
+    object list_item "fastdag_item"(PyObject *, Py_ssize_t)
     object dict_value "fastdag_value"(object, object)  # None where the key is not there
     Py_hash_t name_hash "fastdag_hash"(PyObject *)  # -1, and an exception set, where the name cannot be hashed
 
@@ -192,7 +193,7 @@ cdef inline void shard_drop(Shard *d, uint32_t hash, int32_t id) noexcept nogil:
     d.version += 1
 
 
-cdef inline int64_t shard_find(Shard *d, uint32_t hash, object name, list names) except -2:
+cdef inline int64_t shard_find(Shard *d, uint32_t hash, object name, PyObject *names) except -2:
     """Index of the slot that holds a name, or -1. The shard's mutex is held on entry and on return. O(1) expected."""
     cdef uint32_t at
     cdef uint64_t version
