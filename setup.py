@@ -1,9 +1,9 @@
 """The compiled core and its build switches; everything else is in pyproject.toml.
 
-Switches, from the environment: FASTDAG_DEBUG=1 (bounds of lists and C++ containers checked, and the module
-`fastdag._debug`, see tests/debug/), FASTDAG_SANITIZE=address|thread (`address` with undefined behaviour),
-FASTDAG_COVERAGE=1 (a debug build whose lines gcc counts), FASTDAG_ANNOTATE=1 (an HTML page beside the generated C++)
-and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock counted).
+Switches, from the environment: FASTDAG_DEBUG=1 (bounds of lists and C++ containers checked, and the modules
+`fastdag._debug` and `fastdag._starve`, see tests/debug/), FASTDAG_SANITIZE=address|thread (`address` with undefined
+behaviour), FASTDAG_COVERAGE=1 (a debug build whose lines gcc counts), FASTDAG_ANNOTATE=1 (an HTML page beside the
+generated C++) and FASTDAG_PROFILE=1 (symbols, frame pointers, every lock counted).
 """
 
 import os
@@ -64,6 +64,7 @@ if debug:
     extensions = [
         extension("fastdag._core", "src/fastdag/_core.pyx", "-include", "tests/debug/memory.h"),
         extension("fastdag._debug", "tests/debug/_debug.pyx", "-DFASTDAG_SCHEDULE", "-Itests/debug", "-O2"),
+        extension("fastdag._starve", "tests/debug/_starve.pyx"),
     ]
 else:
     extensions = [extension("fastdag._core", "src/fastdag/_core.pyx")]

@@ -59,8 +59,8 @@ def changed_at(n, call):
     manager.add_dependency("app", "db")
     lock = manager._delivery._table
     held = []
-    manager.when("late", "go").add_done_callback(lambda future: held.append(lock._is_owned()))
-    manager.subscribe(lambda event: held.append(lock._is_owned()) if event.unit == "late" else None)
+    manager.when("late", "go").add_done_callback(lambda future: held.append(lock.is_owned()))
+    manager.subscribe(lambda event: held.append(lock.is_owned()) if event.unit == "late" else None)
     trace = ChangeAt(n, lambda: manager.update_status("late", "go"))
     before = sys.gettrace()
     sys.settrace(trace)

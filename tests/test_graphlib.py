@@ -10,7 +10,6 @@ import importlib
 import pickle
 import random
 import sys
-import sysconfig
 import threading
 import time
 import weakref
@@ -30,16 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def module(name: str) -> Any:
-    """A module that not every Python comes with, or None."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-stdlib_tests = module("test.test_graphlib")
-testcapi = module("_testcapi")
+try:
+    stdlib_tests: Any = importlib.import_module("test.test_graphlib")
+except ImportError:  # not every Python comes with it
+    stdlib_tests = None
 
 DEADLINE = 60.0  # seconds that a test with threads may take
 
@@ -696,71 +689,6 @@ def test_comparisons_that_do_anything(seed: int) -> None:
     assert not sorter
     names = [node.name for node in out]
     assert len(names) == len(set(names))
-
-
-# Running out of memory.
-
-
-def failing(sorter: TopologicalSorter[Any], name: str, *args: Any) -> tuple[int, TopologicalSorter[Any]]:
-    """Call a method of copies with the first, second … request for memory refused, until none is.
-
-    How often it failed, changing nothing, and the copy for which it did not.
-    """
-    before = state(sorter)
-    for failures in range(10_000):
-        trial = copy.copy(sorter)
-        call = getattr(trial, name)
-        try:
-            testcapi.set_nomemory(failures, failures + 1)
-            call(*args)
-        except MemoryError:
-            failed = True
-        else:
-            failed = False
-        finally:
-            testcapi.remove_mem_hooks()
-        trial._check()
-        if not failed and state(trial) != before:
-            return failures, trial
-        assert state(trial) == before
-    raise AssertionError("never succeeds")
-
-
-no_memory = pytest.mark.skipif(
-    not hasattr(testcapi, "set_nomemory"), reason="this Python cannot run out of memory on purpose"
-)
-
-
-@no_memory
-@pytest.mark.skipif(
-    (3, 13) <= sys.version_info < (3, 13, 6), reason="dict.setdefault() of this Python crashes where memory runs out"
-)
-def test_out_of_memory_while_adding_changes_nothing() -> None:
-    many = [f"node {i}" for i in range(100)]
-    failures, sorter = failing(TopologicalSorter(), "add", many[0])
-    assert failures >= 1
-    failures, sorter = failing(sorter, "add", many[1], *many[2:])
-    assert failures >= 3
-    sorter.prepare()
-    assert [set(ready) for ready in drained(sorter)] == [set(many) - {many[1]}, {many[1]}]
-
-
-@no_memory
-@pytest.mark.skipif(
-    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-    reason="PyList_New() of this Python frees the items of an earlier list where memory runs out",
-)
-def test_out_of_memory_while_draining_changes_nothing() -> None:
-    many = [f"node {i}" for i in range(100)]
-    failures, sorter = failing(TopologicalSorter({many[0]: many[1:]}), "add", *many)
-    assert failures >= 2
-    failures, sorter = failing(sorter, "prepare")
-    assert failures >= 5  # three arrays, and two for the search
-    failures, sorter = failing(sorter, "get_ready")
-    assert failures >= 2
-    failures, sorter = failing(sorter, "done", *many[1:])
-    assert failures >= 1
-    assert drained(sorter) == [(many[0],)]
 
 
 # Threads.

@@ -119,7 +119,7 @@ def interrupted(scene, trace):
             seen = True
         finally:
             sys.settrace(before)
-        while lock._is_owned():  # it came up between the end of a `with` block and the release, where no handler runs
+        while lock.is_owned():  # it came up between the end of a `with` block and the release, where no handler runs
             lock.release()
     return seen
 

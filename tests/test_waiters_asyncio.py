@@ -278,3 +278,37 @@ def test_threads_and_tasks_at_once(manager):
 
     run(main())
     assert all(manager.unit(unit).status == "completed" for unit in units)
+
+
+def test_a_stream_that_could_not_be_woken_is_woken_for_the_next_event(manager, monkeypatch):
+    async def main():
+        async with manager.events(kinds="status") as stream:
+            loop = asyncio.get_running_loop()
+            reading = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0)
+
+            def no_memory(*_):
+                raise MemoryError
+
+            with monkeypatch.context() as patched:
+                patched.setattr(loop, "call_soon_threadsafe", no_memory)
+                manager.update_status("B", "one")
+            await asyncio.sleep(0)
+            assert not reading.done()
+            manager.update_status("B", "two")
+            assert [(await reading).new, (await anext(stream)).new] == ["one", "two"]
+
+    run(main())
+
+
+def test_a_stream_for_which_memory_runs_out_leaves_no_subscription(manager, monkeypatch):
+    async def main():
+        def no_memory(*_):
+            raise MemoryError
+
+        monkeypatch.setattr("weakref.finalize", no_memory)
+        with pytest.raises(MemoryError):
+            manager.events()
+
+    run(main())
+    assert not manager._delivery._subscriptions

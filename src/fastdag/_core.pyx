@@ -13,11 +13,14 @@ Guarantees
 - A read of names is one moment of the edges: ids are copied under the vertex lock; when ids were given back for use
   meanwhile the read is made again under a pin, which keeps them from being used again. But for the labels of `in_edges`,
   which are read source by source: one moment for all would take locks of all sources, or an end to every change.
+- Where memory runs out, also the interpreter's, nothing has changed. So lists are filled by `append`, not by comprehensions,
+  but in `_check`: Cython 3.3 gives an item back twice where the list of a comprehension finds no memory to grow.
 """
 
 import copyreg
 import operator
 from collections import deque
+from threading import RLock
 from types import GenericAlias
 
 cimport cython
@@ -52,7 +55,7 @@ from fastdag._locks cimport (
     COUNT_ALL, LockStats, order_lock_exclusive, order_unlock_exclusive, pthread_self, pthread_t,
 )
 from fastdag._log cimport (
-    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_look, log_move, log_switch, log_take,
+    DEPENDENCY, STATE, SUBSCRIBERS, WAITERS, Entry, Log, Reader, log_copy, log_drop, log_look, log_move, log_switch,
 )
 from fastdag._names cimport (
     FREE_THREADED, SHARDS, Shard, Slot, dict_value, interpreter_lock, interpreter_mutex, interpreter_unlock, list_item,
@@ -523,20 +526,28 @@ cdef class Graph:
         -----
         O(1) expected.
         """
-        cdef Ref ref
-        self._keep(vertex, &ref)
-        return ref.id
+        return self._keep(vertex)
 
-    cdef int _keep(self, vertex, Ref *ref) except -1:
-        """Look a vertex up or make it, for good."""
+    cdef object _keep(self, vertex):
+        """Look a vertex up or make it, for good; its index."""
         cdef Outcome outcome = STALE
+        cdef Ref ref
+        cdef bint made
+        cdef uint64_t mixed = self._mixed(vertex)
+        cdef object index
         while outcome == STALE:
-            self._find_or_make(vertex, ref)
-            outcome = vertex_keep(&self.c, ref[0], False)
+            made = self._find_or_make_mixed(vertex, mixed, &ref)
+            try:
+                index = ref.id  # while the vertex can still go: this may find no memory
+            except MemoryError:
+                if made:
+                    self._discard(mixed, ref)
+                raise
+            outcome = vertex_keep(&self.c, ref, False)
             if outcome == BUSY:
                 with nogil:
-                    outcome = vertex_keep(&self.c, ref[0], True)
-        return 0
+                    outcome = vertex_keep(&self.c, ref, True)
+        return index
 
     cdef Outcome _add(self, source, target, int32_t label, Rules rules, Answer *answer, bint pinned) except *:
         """Add an edge between names: DONE, REPLACED, EXISTED, CONFLICT or UNREGISTERED; raises on a cycle and without memory."""
@@ -721,7 +732,7 @@ cdef class Graph:
         cdef Snapshot t
         cdef int32_t id
         cdef Outcome outcome = BUSY
-        cdef list lives = []
+        cdef list lives = [], names = []
         pin = self._pin()
         try:
             if self.c.store.used.load(acquire) <= SMALL:
@@ -738,7 +749,9 @@ cdef class Graph:
             finally:
                 snapshot_free(&t)
             lives.sort()
-            return [self.names[id] for born, id in lives]
+            for born, id in lives:
+                names.append(self.names[id])
+            return names
         finally:
             self._unpin(pin)
 
@@ -805,7 +818,7 @@ cdef class Graph:
         cdef Ends e
         cdef Pin *pin = NULL
         cdef uint64_t recycled
-        cdef list result
+        cdef list names, result
         cdef int32_t i, label
         if not self._find(vertex, &ref):
             return []
@@ -817,18 +830,14 @@ cdef class Graph:
                 recycled = self.c.store.recycled.load(acquire)
                 if self._copy_ends(ref, backward, &e) == STALE:
                     return []
-                result = self._list(e.ids, e.count)
-                if with_labels:
-                    for i in range(e.count):
-                        label = e.labels[i]
-                        if not backward:
-                            result[i] = Edge(vertex, result[i], self.labels[label])
-                        elif self.c.store.in_words == 2 or self._label_at(e.ids[i], ref, &label):
-                            result[i] = Edge(result[i], vertex, self.labels[label])
-                        else:
-                            result[i] = None
-                    if backward:
-                        result = [edge for edge in result if edge is not None]
+                names = self._list(e.ids, e.count)
+                result = [] if with_labels else names
+                for i in range(e.count if with_labels else 0):
+                    label = e.labels[i]
+                    if not backward:
+                        result.append(Edge(vertex, names[i], self.labels[label]))
+                    elif self.c.store.in_words == 2 or self._label_at(e.ids[i], ref, &label):
+                        result.append(Edge(names[i], vertex, self.labels[label]))
                 if pin != NULL or self.c.store.recycled.load(acquire) == recycled:
                     return result
                 pin = self._pin()
@@ -984,6 +993,8 @@ cdef class Graph:
         cdef list wanted = []
         cdef Answer answer
         cdef object edge
+        cdef int64_t n
+        cdef object most  # an answer made before there is a change, behind which there may be no memory for it
         memset(&answer, 0, sizeof(Answer))
         for edge in edges:
             try:
@@ -997,8 +1008,10 @@ cdef class Graph:
                     f"edge {len(wanted)} is {edge!r}; an edge is a tuple (source, target) or (source, target, label)"
                 )
             wanted.append((source, target, self._label(rest[0] if rest else None)))
+        n = len(wanted)
+        most = n
         self._bulk_names(wanted, PLAIN, &answer)
-        return answer.added
+        return most if answer.added == n else answer.added
 
     cdef int32_t *_indices(self, buffer, str what, int64_t *count) except NULL:
         """A copy of a buffer of integers as int32; the caller frees it."""
@@ -1078,6 +1091,7 @@ cdef class Graph:
         cdef Batch b
         cdef int64_t n, m = 0, i = 0
         cdef Outcome outcome
+        cdef object most
         memset(&answer, 0, sizeof(Answer))
         memset(&b, 0, sizeof(Batch))
         pin = self._pin()
@@ -1098,6 +1112,7 @@ cdef class Graph:
                 if i != n:
                     raise ValueError(f"labels has {i} entries for {n} edges; give each edge one, or none at all")
             b.count = n
+            most = n  # as in `add_edges_from`
             outcome = self._bulk(&b, PLAIN, &answer)
             if outcome == NO_MEMORY:
                 raise MemoryError
@@ -1108,7 +1123,7 @@ cdef class Graph:
                 raise self._bad_index("targets", i, b.targets[i])
             if outcome == CYCLE:
                 self._raise_cycle(&answer)
-            return answer.added
+            return most if answer.added == n else answer.added
         finally:
             self._unpin(pin)
             free(b.sources)
@@ -1147,9 +1162,8 @@ cdef class Graph:
 
     cdef int _extend(self, names) except -1:
         """Add vertices for good."""
-        cdef Ref ref
         for name in names:
-            self._keep(name, &ref)
+            self._keep(name)
         return 0
 
     def number_of_edges(self):
@@ -1382,6 +1396,7 @@ cdef class Graph:
         cdef uint8_t *keep = NULL
         cdef int64_t i, n = 0
         cdef int32_t u, id
+        cdef list lives = [], names = []
         cdef Outcome outcome
         pin = self._pin()
         try:
@@ -1397,8 +1412,10 @@ cdef class Graph:
                         outcome = snapshot_reduce(&t, keep)
                     if outcome != DONE:
                         raise MemoryError
-                lives = sorted([(t.born[id], id) for id in range(t.vertices) if t.born[id]])
-                names = []
+                for id in range(t.vertices):
+                    if t.born[id]:
+                        lives.append((t.born[id], id))
+                lives.sort()
                 for i in range(t.alive):
                     id = lives[i][1]
                     place[id] = <int32_t>i
@@ -1426,10 +1443,11 @@ cdef class Graph:
 
     def edges(self):
         """All edges, a list of `Edge`, from one moment. O(n + m)."""
+        cdef list edges = []
         names, sources, targets, label_ids, labels = self._columns(False)
-        return [
-            Edge(names[u], names[v], labels[label]) for u, v, label in zip(sources, targets, label_ids, strict=True)
-        ]
+        for u, v, label in zip(sources, targets, label_ids, strict=True):
+            edges.append(Edge(names[u], names[v], labels[label]))
+        return edges
 
     def transitive_reduction(self):
         """A new graph with the fewest edges that has the same paths; labels stay with their edges. O(n (n + m)) at worst."""
@@ -1552,7 +1570,7 @@ def _assemble(names, sources, targets, label_ids, labels):
     """Make a graph of columns; what copies and unpickles."""
     cdef Graph graph = Graph()
     graph._extend(names)
-    graph.add_edges(sources, targets, [labels[i] for i in label_ids])
+    graph.add_edges(sources, targets, map(labels.__getitem__, label_ids))
     return graph
 
 
@@ -1727,7 +1745,7 @@ cdef class StatusGraph(Graph):
         """Change a status; the old code, -1 and nothing changed when the vertex has none.
 
         Nothing changes either when old == status, or when expected >= 0 and old != expected. Every (vertex, new state) that this
-        call flipped is appended to `flips`. O(dependents).
+        call flipped is appended to `flips`; here and below, when memory runs out in that, the change stands. O(dependents).
         """
         cdef Ref ref
         cdef Answer answer
@@ -1805,6 +1823,7 @@ cdef class StatusGraph(Graph):
         cdef Ref ref
         cdef Outcome outcome
         cdef int32_t label
+        cdef int64_t n
         for vertex, target, requirement in dependencies:
             label = self._label(requirement)
             if not masks_at(&self.c.board, label).defined.load(acquire):
@@ -1812,19 +1831,22 @@ cdef class StatusGraph(Graph):
             if not self._find(vertex, &ref) or self._status(ref) < 0:
                 return 3, len(wanted)
             wanted.append((vertex, target, label))
+        n = len(wanted)
         memset(&answer, 0, sizeof(Answer))
         if flips is not None:
-            answer.room = len(wanted) + 1
+            answer.room = n + 1
             answer.flips = <Flip *>malloc(<size_t>answer.room * sizeof(Flip))
             if answer.flips == NULL:
                 raise MemoryError
         try:
+            all_new = 0, n  # as in `add_edges_from`
+            none_new = 0, 0
             outcome = self._bulk_names(wanted, REPLACING if replace else KEEP, &answer)
             self._flips(&answer, flips)
         finally:
             free(answer.flips)
         if outcome == DONE:
-            return 0, answer.added
+            return all_new if answer.added == n else none_new if answer.added == 0 else (0, answer.added)
         return dependency_code(outcome), answer.position
 
     cdef int32_t _status(self, Ref ref) noexcept:
@@ -1863,12 +1885,14 @@ cdef class StatusGraph(Graph):
     def registered(self):
         """All vertices with a status, in the order of registration. O(n log n)."""
         cdef int32_t id
-        cdef list found = []
+        cdef list found = [], names = []
         for id in range(self.c.store.used.load(acquire)):
             if status_of(&self.c.board, id) >= 0:
                 found.append((readiness_at(&self.c.board, id).place.load(acquire), id))
         found.sort()
-        return [self.names[id] for place, id in found]
+        for place, id in found:
+            names.append(self.names[id])
+        return names
 
     cdef bint _satisfied(self, int32_t label, int32_t status):
         return status >= 0 and (masks_at(&self.c.board, label).satisfied >> status) & 1
@@ -1953,7 +1977,7 @@ cdef class StatusGraph(Graph):
         return self.c.board.log.unseen.load(acquire) > 0 or self.c.board.log.ready.load(acquire) > 0
 
     def take_events(self, most=1024):
-        """The oldest events, removed from the log: (kind, vertex, cause, old, new, sequence, time).
+        """The oldest events, removed from the log: (kind, vertex, cause, old, new, sequence, time). For one thread at a time.
 
         kind: 0 registered, 1 status, 2 state (cause: the dependency whose change flipped it; itself for register),
         3 dependency (cause: the vertex depended on; new: that one's status). old and new are codes of statuses, for kind 2 of
@@ -1967,9 +1991,11 @@ cdef class StatusGraph(Graph):
             raise MemoryError
         try:
             with nogil:
-                n = log_take(&self.c.board.log, entries, n)
+                n = log_copy(&self.c.board.log, entries, n)
             for i in range(n):
                 events.append(self._raw(&entries[i]))
+            with nogil:
+                log_drop(&self.c.board.log, n)
             return events
         finally:
             free(entries)
@@ -1981,6 +2007,33 @@ cdef class StatusGraph(Graph):
             None if entry.cause < 0 else list_item(<PyObject *>self.names, entry.cause),
             entry.old, entry.new, entry.sequence, entry.time,
         )
+
+
+@cython.auto_pickle(False)
+cdef class Lock:
+    """A `threading.RLock` of which a `with` block lets go without asking for memory.
+
+    To call an RLock's own `__exit__` takes some; where there is none it would stay taken for ever.
+    """
+
+    cdef object lock
+
+    def __init__(self):
+        self.lock = RLock()
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, kind, error, traceback):
+        self.lock.release()
+
+    def release(self):
+        """Let go of it once, as `RLock.release`."""
+        self.lock.release()
+
+    def is_owned(self):
+        """Whether this thread has it."""
+        return self.lock._is_owned()
 
 
 cdef enum:
@@ -2001,7 +2054,7 @@ cdef class Dispatch:
     Parameters
     ----------
     core : StatusGraph
-    lock : threading.RLock
+    lock : Lock
         Held by the caller around `enter`, `leave` and `decide`, and where it changes `waiting` or `routes`.
     sort_out : callable
         Decides for a list of events (kind, index, new, sequence), not those of dependencies, who has waited long enough.
@@ -2054,7 +2107,7 @@ cdef class Dispatch:
         dict statuses not None,
     ):
         self.core = core
-        self.has_lock = lock._is_owned
+        self.has_lock = lock.is_owned
         self.waiting = {}
         self.routes = {}
         self.decided = deque()
@@ -2158,7 +2211,7 @@ cdef class Dispatch:
         who was just being entered is entered no more, and what is watched for nobody is no longer watched.
         """
         cdef bint mine = self.has_lock()
-        self.has_lock = lock._is_owned
+        self.has_lock = lock.is_owned
         if self.sorter != pthread_self():
             self.sorting.store(0, release)
         if self.caller != pthread_self():
@@ -2474,7 +2527,9 @@ cdef class Sorter:
                 if start == stop:
                     return None
                 nodes = self._nodes_by_vertex()
-                cycle = [nodes[path[i]] for i in range(start, stop)]
+                cycle = []
+                for i in range(start, stop):
+                    cycle.append(nodes[path[i]])
                 cycle.append(cycle[0])
                 return cycle
             finally:
@@ -2642,7 +2697,9 @@ cdef class Sorter:
         if prepared:
             Sorter._prepare(self)
         with cython.critical_section(self):
-            vertices = [self._find(node) for node in done + out]
+            vertices = []
+            for node in done + out:
+                vertices.append(self._find(node))
             if vertices:
                 self._require_prepared()
             while resumed < len(vertices):

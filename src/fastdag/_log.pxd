@@ -154,18 +154,24 @@ cdef inline bint log_move(Log *log, Reader reader, int64_t upto, bint wait) noex
     return True
 
 
-cdef inline int64_t log_take(Log *log, Entry *into, int64_t most) noexcept nogil:
-    """Take the oldest entries out, for both readers; how many there were."""
+cdef inline int64_t log_copy(Log *log, Entry *into, int64_t most) noexcept nogil:
+    """Copy the oldest entries, whoever is done with them; how many there were."""
     cdef int64_t n, i
     log.lock.lock()
     n = min(most, log.last - log.first)
     for i in range(n):
         into[i] = log.entries[(log.first + i) & (log.room - 1)]
+    log.lock.unlock()
+    return n
+
+
+cdef inline void log_drop(Log *log, int64_t n) noexcept nogil:
+    """Take as many of the oldest entries out, for both readers."""
+    log.lock.lock()
     log.first += n
     log.seen = max(log.seen, log.first)
     log_count_locked(log)
     log.lock.unlock()
-    return n
 
 
 cdef inline void log_pass_changes(Log *log) noexcept nogil:

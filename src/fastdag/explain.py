@@ -145,7 +145,7 @@ def stalled(core: StatusGraph[str], names: Mapping[int, str]) -> list[Stall]:
     dependents: dict[str, list[str]] = {}
     found: set[str] = set()
     for unit, (_, state, unmet) in waiting.items():
-        if state == BLOCKED or any(_ended(dependency) for dependency in unmet):
+        if state == BLOCKED or any(map(_ended, unmet)):
             found.add(unit)
         for dependency in unmet:
             dependents.setdefault(dependency.depends_on, []).append(unit)

@@ -4,7 +4,9 @@ Guarantees
 ----------
 - Thread-safe, and usable from asyncio and from threads at once. Every operation, a bulk one too, happens or leaves the
   manager as it was.
-- A change is in effect, and visible to every reader, before anybody hears of it.
+- A change is in effect, and visible to every reader, before anybody hears of it. Where memory runs out behind it, in
+  telling of it, `MemoryError` is raised and the change stands; what is left to tell is told with the next change. So
+  with `auto_skip`: what memory ran out for is not skipped, and stays blocked and `pending`.
 - No lock is held while a callback runs (see `fastdag.subscribers` and `fastdag.waiters` for what is promised there).
 
 Assumes

@@ -36,12 +36,18 @@ class _Mailbox:
                 self.loop.call_soon_threadsafe(self.wake)
             except RuntimeError:  # the loop is closed: nobody will ever read this
                 self.events.clear()
-                if self.subscription is not None:
-                    self.subscription.cancel()
+                self.end()
+            except BaseException:
+                self.waking = False  # else the reader would sleep for ever
+                raise
 
     def wake(self) -> None:
         self.waking = False
         self.arrived.set()
+
+    def end(self) -> None:
+        if self.subscription is not None:
+            self.subscription.cancel()
 
 
 class EventStream:
@@ -53,9 +59,8 @@ class EventStream:
 
     def __init__(self, subscribe: Callable[[Callback], Subscription]) -> None:
         self._mailbox = _Mailbox(asyncio.get_running_loop())
-        self._subscription = subscribe(self._mailbox.put)
-        self._mailbox.subscription = self._subscription
-        weakref.finalize(self, self._subscription.cancel).atexit = False
+        weakref.finalize(self, self._mailbox.end).atexit = False  # first: should it fail, nobody has subscribed
+        self._mailbox.subscription = self._subscription = subscribe(self._mailbox.put)
 
     def __aiter__(self) -> Self:
         return self

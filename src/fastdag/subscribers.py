@@ -37,12 +37,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
-from fastdag._core import Dispatch
+from fastdag._core import Dispatch, Lock
 from fastdag.events import KINDS, STATES, Event
 from fastdag.waiters import Waiters
 
@@ -109,7 +108,7 @@ class Delivery:
     def __init__(self, core: StatusGraph[str], names: dict[int, str], on_error: OnError | None) -> None:
         self._core = core
         self._on_error = on_error
-        self._table = RLock()  # held for dict operations and core calls only; reentrant for finalizers that cancel
+        self._table = Lock()  # held for dict operations and core calls only; reentrant for finalizers that cancel
         self._subscriptions: set[Subscription] = set()
         self.waiters = Waiters(core, names, self._table)
         self._dispatch: Dispatch[str] = Dispatch(

@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future
-from threading import Condition, RLock
+from threading import Condition
+from types import TracebackType
 from typing import TYPE_CHECKING
 
-from fastdag._core import call_each
+from fastdag._core import Lock, call_each
 from fastdag.errors import DependencyFailedError
 from fastdag.events import BLOCKED, READY, STATE
 
@@ -39,11 +40,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger("concurrent.futures")
 
 
+class _Condition(Condition):
+    """A condition of which a `with` block lets go without asking for memory; the base class asks for some there."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
 class Waiter(Future[str]):
     """A future for a unit's becoming ready (`wanted` is `None`) or having a status; resolves to the unit's name."""
 
     def __init__(self, registry: Waiters, unit: str, wanted: str | None) -> None:
         super().__init__()
+        self._condition = _Condition()
         self.unit = unit
         self.index = -1  # of the unit in the core, once the waiter is entered
         self.wanted = wanted
@@ -100,7 +111,7 @@ class Waiters:
     core : StatusGraph
     names : dict of int to str
         Statuses by code.
-    lock : RLock
+    lock : Lock
         Held for dict operations and core calls only.
 
     Attributes
@@ -111,21 +122,21 @@ class Waiters:
 
     dispatch: Dispatch[str]
 
-    def __init__(self, core: StatusGraph[str], names: dict[int, str], lock: RLock) -> None:
+    def __init__(self, core: StatusGraph[str], names: dict[int, str], lock: Lock) -> None:
         self._core = core
         self._names = names
         self._lock = lock
 
-    def renew(self) -> RLock:
+    def renew(self) -> Lock:
         """In the child of a fork: new locks for all, as a thread that is not there may have held the old ones.
 
         The waiters' lock stays where this thread holds it, in the middle of something that goes on in the child.
         """
         told = (waiter for waiter, _ in (*self.dispatch.decided, *self.dispatch.resolved, *self.dispatch.telling))
         for waiter in (*told, *(waiter for there in self.dispatch.waiting.values() for waiter in there)):
-            waiter._condition = Condition()
-        if not self._lock._is_owned():  # type: ignore[attr-defined]
-            self._lock = RLock()
+            waiter._condition = _Condition()
+        if not self._lock.is_owned():
+            self._lock = Lock()
         return self._lock
 
     def wait_for(self, unit: str, wanted: str | None) -> Waiter:
