@@ -35,6 +35,7 @@ if debug:
 if profile:
     macros.append(("FASTDAG_PROFILE", "1"))
 if coverage:  # threads would lose counts, and gcc infers some counts from others
+    macros.append(("FASTDAG_COVERAGE", "1"))
     compile_args += ["--coverage", "-O0", "-fprofile-update=atomic"]
     link_args.append("--coverage")
 if debug or profile or sanitize:

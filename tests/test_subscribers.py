@@ -16,6 +16,7 @@ from contextlib import suppress
 import pytest
 from manager_support import DEADLINE, at_once
 
+import fastdag.status as status_module
 from fastdag import Event, FastDAGError, Manager, Requirement, Status, Subscription, UnitIdRequiredError
 
 
@@ -750,3 +751,18 @@ def test_a_finalizer_may_change_the_manager(manager):
 def test_the_error_names_the_kind_whatever_it_is(manager):
     with pytest.raises(ValueError, match=re.escape("no events are of the kind None")):
         manager.subscribe(print, kinds=[None])
+
+
+def test_what_a_child_renews_goes_on(manager):
+    """As after a fork, in a process in which nothing was held: nothing is lost, and later changes are told."""
+    heard = []
+    manager.register("A")
+    manager.subscribe(heard.append, kinds="status")
+    waiter, other = manager.when("A", "go"), manager.when("B", "pending")
+    manager._delivery.after_fork()
+    status_module._after_fork()
+    manager.register("B")
+    manager.add_dependency("A", "B", Requirement("up after the fork"))
+    manager.update_status("A", "go")
+    assert [event.new for event in heard] == ["go"]
+    assert [waiter.result(0), other.result(0)] == ["A", "B"]

@@ -9,18 +9,20 @@ from libc.string cimport memset
 
 from libcpp.vector cimport vector
 
-from fastdag._atomics cimport acquire
+from fastdag._adjacency cimport list_find_locked
+from fastdag._atomics cimport acq_rel, acquire, release
 from fastdag._batch cimport Batch, batch_promise, batch_publish
 from fastdag._check cimport core_check
-from fastdag._edges cimport Rules
+from fastdag._edges cimport Core, Rules
 from fastdag._log cimport Log, log_switch
+from fastdag._order cimport Order
 from fastdag._readiness cimport readiness_at, status_of, watched_bit
-from fastdag._storage cimport EdgeList, list_labels, list_words, seen_at, vertex_at
+from fastdag._storage cimport EdgeList, Vertex, list_labels, list_words, seen_at, vertex_at
 from fastdag._types cimport Answer
 
 from machine cimport (
-    ADD, CHECK, CODES, DEPEND, DEPEND_ALL, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, SET, Machine, Step, machine_do, machine_free,
-    machine_start,
+    ADD, CHECK, CODES, DEPEND, DEPEND_ALL, KEEP, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, REMOVE, SET, Machine, Step,
+    machine_do, machine_free, machine_start,
 )
 
 cdef extern from *:
@@ -197,6 +199,106 @@ def relabel_in_a_full_log(int edges):
     for i in range(edges):
         relabelled += list_labels(&vertex_at(&m.core.store, m.refs[0].id).outs)[i] == 2
     return room, log.room, log.promised, relabelled
+
+
+# --- invariants and ranks ------------------------------------------------------------------------------------------------
+
+cdef void machine_step(Machine *m, int op, int32_t a, int32_t b, int32_t c) noexcept:
+    cdef Step p
+    cdef int64_t[3] answer
+    p.op, p.a, p.b, p.c, p.third = op, a, b, c, -1
+    machine_do(m, &p, answer)
+
+
+def broken(str what, bint statuses=False):
+    """What the check says of a graph of which something was broken on purpose; None where it notices nothing.
+
+    Five vertices, whose ids are their names, and the edges 0 -> 1, 0 -> 2 and 4 -> 3, which are removed again for "rank".
+    """
+    cdef _Owner owner = _Owner(statuses, 5)
+    cdef Core *c = &owner.m.core
+    cdef Vertex *v
+    cdef Vertex *w
+    cdef Vertex *x
+    cdef int32_t id, before
+    for id in range(5):
+        machine_step(&owner.m, REGISTER if statuses else KEEP, id, 0, 0)
+    for source, target in (0, 1), (0, 2), (4, 3):
+        machine_step(&owner.m, DEPEND if statuses else ADD, source, target, 1)
+    v = vertex_at(&c.store, 0)
+    w = vertex_at(&c.store, 1)
+    x = vertex_at(&c.store, 3)
+    if what == "life":
+        v.born.store(0, release)
+    elif what == "outs":
+        v.outs.count = 1000
+    elif what == "ins":
+        w.ins.count = 1000
+    elif what == "place":
+        v.rank.store(0, release)
+    elif what == "target":
+        list_words(&v.outs)[0] = 1000
+    elif what == "back":
+        list_words(&w.ins)[0] = 2
+    elif what == "twice":
+        list_words(&v.outs)[1] = 1
+    elif what == "label":
+        list_labels(&w.ins)[0] = 2
+    elif what == "order":
+        v.rank.store(w.rank.load(acquire), release)
+    elif what == "source":  # its vertex has a lower id than the edge's source, and is looked at first
+        list_words(&x.ins)[0] = 1
+    elif what == "counter":
+        readiness_at(&c.board, 0).word.fetch_add(1, acq_rel)
+    elif what == "vertices":
+        c.store.settled.fetch_add(1, acq_rel)
+    elif what == "edges":
+        c.store.stripes[0][0].edges.fetch_add(1, acq_rel)
+    elif what == "links":
+        vertex_at(&c.store, vertex_at(&c.store, c.order.head).after).before = -1
+    elif what == "ranks":  # of two neighbours in the order that no edge joins
+        before = c.order.head
+        while list_find_locked(&vertex_at(&c.store, before).outs, vertex_at(&c.store, before).after) >= 0:
+            before = vertex_at(&c.store, before).after
+        id = vertex_at(&c.store, before).after
+        vertex_at(&c.store, id).rank.store(vertex_at(&c.store, before).rank.load(acquire), release)
+    elif what == "rank":
+        for source, target in (0, 1), (0, 2), (4, 3):
+            machine_step(&owner.m, REMOVE, source, target, 0)
+        vertex_at(&c.store, c.order.head).rank.store(0, release)
+    elif what == "count":
+        c.order.count += 1
+    elif what == "log":
+        c.board.log.promised = 1
+    else:
+        raise ValueError(f"nothing is called {what}")
+    try:
+        owner.check()
+    except AssertionError as error:
+        return str(error).partition(": ")[2]
+
+
+def crowded(bint high, uint64_t seed, int operations=1000, int names=40):
+    """Do random operations on a graph whose ranks follow each other without a gap, at the low or the high end of all there
+    are, and check it after each of them."""
+    cdef _Owner owner = _Owner(False, names)
+    cdef Order *order = &owner.m.core.order
+    cdef Step p
+    cdef int64_t[3] answer
+    cdef uint64_t rank
+    cdef int32_t at
+    cdef int i
+    for i in range(operations):
+        if i % 50 == 25:
+            rank = ~<uint64_t>0 - <uint64_t>order.count if high else 1
+            at = order.head
+            while at >= 0:
+                vertex_at(&owner.m.core.store, at).rank.store(rank, release)
+                rank += 1
+                at = vertex_at(&owner.m.core.store, at).after
+        step_choose(&p, &seed, op_choose(&seed, False), names)
+        machine_do(&owner.m, &p, answer)
+        owner.check()
 
 
 # --- schedules -----------------------------------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ static inline void fastdag_free(void *block) {
     std::free(block);
 }
 
+#ifdef FASTDAG_COVERAGE
+extern "C" void __gcov_dump(void);
+extern "C" void fastdag_dump_counts() { __gcov_dump(); }
+#endif
+
 // The containers of the core. Nothing else in this shared object allocates with new.
 void *operator new(size_t size) {
     void *block = fastdag_malloc(size);
