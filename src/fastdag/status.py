@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from threading import RLock
 from typing import TYPE_CHECKING, ClassVar, Final, final
 from weakref import WeakValueDictionary
 
-from fastdag._core import Lock
 from fastdag.errors import CapacityError, StatusRequiredError
 
 if TYPE_CHECKING:
@@ -163,13 +163,13 @@ def _set_repr(statuses: frozenset[str]) -> str:
 _requirements: WeakValueDictionary[tuple[frozenset[str], frozenset[str]], Requirement] = WeakValueDictionary()
 # Held where a requirement is named for the first time. Reentrant: a finalizer or signal handler that runs
 # in there may name another.
-_naming_lock = Lock()
+_naming_lock = RLock()
 
 
 def _after_fork() -> None:
     """In the child: a thread that is not there may have held the lock."""
     global _naming_lock  # noqa: PLW0603
-    _naming_lock = Lock()
+    _naming_lock = RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

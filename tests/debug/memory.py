@@ -66,14 +66,6 @@ def test_a_batch_relabels_in_the_room_it_keeps_in_the_log():
     assert relabelled == 50
 
 
-def test_a_batch_relabels_in_the_room_it_keeps_in_the_log():
-    """It can fail for want of memory before it begins, and not in the middle, whatever others have logged meanwhile."""
-    before, after, kept, relabelled = relabel_in_a_full_log(50)
-    assert after == before
-    assert kept == 0
-    assert relabelled == 50
-
-
 def test_how_many():
     print(f"{len(injected)} allocations of the core failed")
     assert len(injected) > 500
