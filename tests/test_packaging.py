@@ -18,7 +18,7 @@ before = set(sys.modules)
 from fastdag import *
 for name in sorted(set(sys.modules) - before):
     # a compiled module registers helpers of Cython's under a name of their own, with no file
-    top = name.partition(".")[0]
+    top = sys.modules[name].__name__.partition(".")[0]
     if top not in sys.stdlib_module_names and top != "fastdag" and getattr(sys.modules[name], "__file__", None):
         print(name)
 """

@@ -19,6 +19,7 @@ Guarantees
 
 import copyreg
 import operator
+import sys
 from collections import deque
 from threading import RLock
 from types import GenericAlias
@@ -87,6 +88,8 @@ from fastdag.edge import Edge
 from fastdag.errors import (
     CapacityError, CycleError, EdgeNotFoundError, UnitAlreadyRegisteredError, UnitNotFoundError, VertexNotFoundError,
 )
+
+sys.modules["_fastdag_core"] = sys.modules[__name__]  # for errors.py, which refuses to be imported twice
 
 cdef extern from "Python.h":
     long _as_long "PyLong_AsLong"(PyObject *number)  # borrowed: counting a reference would write to the number
