@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
-import msgspec
 import pytest
+
+pytest.importorskip("msgspec", reason="needs fastdag[service]")
+
+import msgspec
 from service_model import REQUIRES, ServiceModel, random_call
 
 from fastdag import CapacityError, CycleError, DependencyFailedError, Manager

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +30,9 @@ OPTIONS = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     # The report goes to a file: pytest keeps what is written to stderr to itself.
     "TSAN_OPTIONS": "exitcode=66:history_size=5",
-    "PYTHONMALLOC": "malloc",
 }
+if not sysconfig.get_config_var("Py_GIL_DISABLED"):  # without the interpreter lock CPython has one allocator
+    OPTIONS["PYTHONMALLOC"] = "malloc"
 
 TESTS = {
     "debug": [
