@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fastdag.units import Dependency
 
 if hasattr(sys.modules.get("_fastdag_core"), "CycleError"):
-    # A process has one compiled core; it would go on raising the first classes, which nobody could catch by these. It is
-    # known by another name, too, as whoever takes fastdag out of sys.modules takes out what is called fastdag._core.
+    # A process has one compiled core; it would go on raising the first classes, which nobody could catch by these. It
+    # is known by another name, too, as whoever takes fastdag out of sys.modules takes out what is called fastdag._core.
     raise ImportError(
         "fastdag.errors was imported before in this process, and the compiled core keeps the classes of that time; "
         "leave fastdag and its submodules in sys.modules, or start another process (importlib.reload(fastdag) works)"
