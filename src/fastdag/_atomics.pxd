@@ -38,6 +38,13 @@ cdef extern from * nogil:
         void wait(T, memory_order)
         void notify_all()
 
+cdef extern from "<atomic>" nogil:
+    # Statistics, on which nobody acts: not a step of a schedule, so that no two schedules differ by them alone.
+    cppclass counter "std::atomic" [T]:
+        T load(memory_order)
+        void store(T, memory_order)
+        T fetch_add(T, memory_order)
+
 cdef extern from *:
     """
     // Drepper 2011, "Futexes are tricky", section 5: four bytes, and all inline where nobody waits. An uncontended edge

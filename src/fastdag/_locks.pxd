@@ -19,7 +19,7 @@ Assumes
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from fastdag._atomics cimport atomic, clock_ns, debug_assert, mutex, relaxed, seq_cst
+from fastdag._atomics cimport atomic, clock_ns, counter, debug_assert, mutex, relaxed, seq_cst
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
@@ -39,10 +39,10 @@ cdef enum:
     READER_SLOTS = 16
 
 cdef struct LockStats:
-    atomic[int64_t] acquired        # acquisitions; counted in the profile build only
-    atomic[int64_t] contended       # acquisitions that had to wait
-    atomic[int64_t] wait_ns         # time waited in all, ns
-    atomic[int64_t] longest_ns      # longest single wait, ns
+    counter[int64_t] acquired       # acquisitions; counted in the profile build only
+    counter[int64_t] contended      # acquisitions that had to wait
+    counter[int64_t] wait_ns        # time waited in all, ns
+    counter[int64_t] longest_ns     # longest single wait, ns
 
 cdef struct ReaderSlot:
     atomic[int32_t] readers         # threads that hold the lock shared through this slot
