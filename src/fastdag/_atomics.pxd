@@ -57,6 +57,10 @@ cdef extern from *:
             return word.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
         }
         void lock() {
+    #ifdef FASTDAG_SCHEDULE
+            if (word.lock_whole())
+                return;
+    #endif
             if (!try_lock())
                 while (word.exchange(2, std::memory_order_acquire) != 0)
                     word.wait(2, std::memory_order_relaxed);

@@ -3,14 +3,17 @@
 Built with FASTDAG_DEBUG=1 only, from the same headers as `fastdag._core`; `python -m tests.debug` builds and runs it.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from libcpp cimport bool as cpp_bool
+from libcpp.string cimport string
+from libcpp.unordered_set cimport unordered_set
 from libcpp.vector cimport vector
 
 from fastdag._adjacency cimport list_find_locked
-from fastdag._atomics cimport acq_rel, acquire, release
+from fastdag._atomics cimport acq_rel, acquire, atomic, mutex, release
 from fastdag._batch cimport Batch, batch_promise, batch_publish
 from fastdag._check cimport core_check
 from fastdag._edges cimport Core, Rules
@@ -18,11 +21,11 @@ from fastdag._log cimport Log, log_switch
 from fastdag._order cimport Order
 from fastdag._readiness cimport readiness_at, status_of, watched_bit
 from fastdag._storage cimport EdgeList, Vertex, list_labels, list_words, seen_at, vertex_at
-from fastdag._types cimport Answer
+from fastdag._types cimport Answer, Ref
 
 from machine cimport (
     ADD, CHECK, CODES, DEPEND, DEPEND_ALL, KEEP, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, REMOVE, SET, Machine, Step,
-    machine_do, machine_free, machine_start,
+    machine_do, machine_free, machine_start, name_look,
 )
 
 cdef extern from *:
@@ -170,6 +173,7 @@ def relabel_in_a_full_log(int edges):
     cdef Batch none
     cdef Answer told
     cdef Step step
+    cdef Ref source, target
     cdef int64_t[3] answer
     cdef int64_t each, room
     cdef int i
@@ -184,8 +188,10 @@ def relabel_in_a_full_log(int edges):
     for i in range(edges):
         step = Step(DEPEND, 0, i + 1, 1, -1)
         machine_do(m, &step, answer)
-        again[3 * i] = m.refs[0].id
-        again[3 * i + 1] = m.refs[i + 1].id
+        name_look(m, 0, &source)
+        name_look(m, i + 1, &target)
+        again[3 * i] = source.id
+        again[3 * i + 1] = target.id
         again[3 * i + 2] = 2
     log_switch(log, True)
     batch_promise(&m.core, edges, &each)
@@ -197,7 +203,7 @@ def relabel_in_a_full_log(int edges):
     batch_publish(&m.core, &none, edges, again, each, Rules(True, True), &told)
     free(again)
     for i in range(edges):
-        relabelled += list_labels(&vertex_at(&m.core.store, m.refs[0].id).outs)[i] == 2
+        relabelled += list_labels(&vertex_at(&m.core.store, source.id).outs)[i] == 2
     return room, log.room, log.promised, relabelled
 
 
@@ -322,15 +328,25 @@ cdef extern from "history.h" nogil:
         bint batch, changes
     int history_take "history::take"(Model &, const Record &, int, const Around &)
     bint explained "history::explained"(int, const int *, const Record (*)[8], const Model *, const Model *)
+    bint explained_in_every_order "history::explained_in_every_order"(
+        const int *, Record (*)[8], const Model *, const Model *, const fastdag_dpor &, unordered_set[string] &)
+    uint32_t real_time "history::real_time"(const int *, const Record (*)[8])
+    void real_times "history::real_times"(const int *, const Record (*)[8], const fastdag_dpor &, vector[uint32_t] &)
 
 cdef extern from "schedule.h" nogil:
+    cppclass fastdag_dpor:
+        bint next()
     cppclass fastdag_schedule:
         vector[int64_t] preempt
         uint64_t random, period
+        fastdag_dpor *dpor
+        cpp_bool whole_locks
         int64_t steps
         int64_t switches
         const char *failed
         void run(int, int, Body, void *)
+        void operation_begin()
+        int64_t operation_first()
 
 cdef struct Program:
     bint statuses
@@ -357,20 +373,22 @@ cdef void play_body(void *shared, int thread) noexcept nogil:
         step = play.program.steps[thread][i]
         r = &play.records[thread][i]
         r.op, r.a, r.b, r.c, r.third = step.op, step.a, step.b, step.c, step.third
-        r.start = play.schedule.steps
+        play.schedule.operation_begin()
         r.outcome = machine_do(&play.machine, &step, r.answer)
+        r.start = play.schedule.operation_first()
         r.end = play.schedule.steps
 
 
 cdef void model_read(Machine *m, Model *model) noexcept nogil:
     """The state that a machine is in; nothing runs."""
     cdef EdgeList *outs
+    cdef Ref ref
     cdef int name, i, id
     memset(model, 0, sizeof(Model))
     for name in range(m.most):
-        id = m.refs[name].id
-        if id < 0 or seen_at(&m.core.store, id) != m.refs[name].born:
+        if not name_look(m, name, &ref) or seen_at(&m.core.store, ref.id) != ref.born:
             continue
+        id = ref.id
         model.present |= <unsigned char>(1 << name)
         outs = &vertex_at(&m.core.store, id).outs
         for i in range(outs.count):
@@ -381,7 +399,9 @@ cdef void model_read(Machine *m, Model *model) noexcept nogil:
                 model.watched |= <unsigned char>(1 << name)
 
 
-cdef object program_play(Program *program, Play *play, fastdag_schedule *schedule, int first):
+cdef object program_play(
+    Program *program, Play *play, fastdag_schedule *schedule, int first, unordered_set[string] *explained_before=NULL
+):
     """Run a program in a schedule: None, or what is wrong."""
     cdef Model start, end
     cdef Record r
@@ -389,6 +409,7 @@ cdef object program_play(Program *program, Play *play, fastdag_schedule *schedul
     cdef int32_t id = -1
     cdef int i
     cdef const char *broken
+    cdef bint good
     memset(<void *>play, 0, sizeof(Play))
     memset(&start, 0, sizeof(Model))
     play.program = program
@@ -413,7 +434,12 @@ cdef object program_play(Program *program, Play *play, fastdag_schedule *schedul
         return "the log has a gap, or an invariant does not hold in the middle of it all"
     model_read(&play.machine, &end)
     machine_free(&play.machine)
-    if not explained(program.threads, program.count, play.records, &start, &end):
+    if schedule.dpor != NULL:
+        good = explained_in_every_order(
+            program.count, play.records, &start, &end, schedule.dpor[0], explained_before[0])
+    else:
+        good = explained(program.threads, program.count, play.records, &start, &end)
+    if not good:
         return f"no order of the operations explains what they answered, from {start} to {end}"
     return None
 
@@ -423,6 +449,7 @@ cdef dict schedule_dict(Program *program, Play *play, fastdag_schedule *schedule
         "wrong": wrong,
         "first": first,
         "preempt": list(schedule.preempt),
+        "whole_locks": schedule.whole_locks,
         "steps": schedule.steps,
         "setup": [program.setup[i] for i in range(program.n_setup)],
         "records": [[play.records[t][i] for i in range(program.count[t])] for t in range(program.threads)],
@@ -447,7 +474,10 @@ cdef void program_begin(Program *program, bint statuses, int names, int edges, u
 
 
 class ScheduleError(AssertionError):
-    """A schedule in which something went wrong; `.schedule` says which, and what."""
+    """A schedule in which something went wrong; `.schedule` says which, and what.
+
+    Where all interleavings of its trace were checked, the times of its records are those of the one that went wrong.
+    """
 
     def __init__(self, schedule):
         super().__init__(schedule["wrong"], schedule)
@@ -479,18 +509,45 @@ cdef class Pair:
         free(self.play)
         del self.schedule
 
-    def replay(self, int first, preempt):
+    def replay(self, int first, preempt, bint whole_locks=False):
         """Run one schedule; what happened."""
         self.schedule.preempt = preempt
+        self.schedule.whole_locks = whole_locks
         wrong = program_play(&self.program, self.play, self.schedule, first)
         return schedule_dict(&self.program, self.play, self.schedule, first, wrong)
 
     def explore(self, int preemptions):
         """Run every schedule with at most so many preemptions: switches where the running thread could go on."""
+        self.schedules = self.steps = 0
         self.schedule.preempt.clear()
+        self.schedule.whole_locks = False
         self._explore(0, preemptions)
         self._explore(1, preemptions)
         return self.schedules
+
+    def traces(self, int64_t most=0):
+        """Run one schedule of every trace (dpor.h), or of so many; whether these were all.
+
+        Threads that wait for a mutex take it in one step: what a mutex does inside is run by `Litmus`.
+        """
+        cdef fastdag_dpor dpor
+        cdef unordered_set[string] explained_before
+        self.schedules = self.steps = 0
+        self.schedule.dpor = &dpor
+        self.schedule.whole_locks = True
+        try:
+            while True:
+                wrong = program_play(&self.program, self.play, self.schedule, 0, &explained_before)
+                if wrong is not None:
+                    raise ScheduleError(schedule_dict(&self.program, self.play, self.schedule, 0, wrong))
+                self.schedules += 1
+                self.steps += self.schedule.steps
+                if not dpor.next():
+                    return True
+                if self.schedules == most:
+                    return False
+        finally:
+            self.schedule.dpor = NULL
 
     cdef int _explore(self, int first, int left) except -1:
         cdef int64_t at = self.schedule.preempt.back() if self.schedule.preempt.size() else 0
@@ -504,7 +561,7 @@ cdef class Pair:
         self.schedules += 1
         self.steps += steps
         if left:
-            for before in range(at + 1, steps + 1):
+            for before in range(max(at + 1, 2), steps + 1):
                 self.schedule.preempt.push_back(before)
                 self._explore(first, left - 1)
                 self.schedule.preempt.pop_back()
@@ -546,6 +603,147 @@ def random_schedules(int count, uint64_t seed, bint statuses, int threads=3, int
     return steps
 
 
+# --- the search itself ---------------------------------------------------------------------------------------------------
+
+cdef enum Instruction:       # on cell a, but for the last two
+    LOAD
+    STORE                    # b
+    EXCHANGE                 # for b
+    SWAP                     # b for c, if it is there
+    WAIT                     # until it is not b
+    NOTIFY                   # all who wait
+    COUNT                    # in two steps, inside the mutex
+    TRY_COUNT                # … if that is free
+
+cdef enum:
+    CELLS = 2
+    INSTRUCTIONS = 4         # of a thread, at most
+
+cdef struct Cells:           # what the threads share, and what they do
+    atomic[int32_t] cells[CELLS]
+    mutex lock
+    int32_t counter
+    int[2] count
+    int32_t[2][INSTRUCTIONS][4] code
+    Record[2][8] records     # of each instruction its first and last step, and the answer
+    fastdag_schedule *schedule
+
+
+cdef void litmus_body(void *shared, int thread) noexcept nogil:
+    cdef Cells *s = <Cells *>shared
+    cdef int32_t *code
+    cdef int32_t answer, wanted
+    cdef int i
+    for i in range(s.count[thread]):
+        code = s.code[thread][i]
+        answer = 0
+        s.schedule.operation_begin()
+        if code[0] == LOAD:
+            answer = s.cells[code[1]].load(acquire)
+        elif code[0] == STORE:
+            s.cells[code[1]].store(code[2], release)
+        elif code[0] == EXCHANGE:
+            answer = s.cells[code[1]].exchange(code[2], acq_rel)
+        elif code[0] == SWAP:
+            wanted = code[2]
+            answer = s.cells[code[1]].compare_exchange_weak(wanted, code[3], acq_rel)
+        elif code[0] == WAIT:
+            s.cells[code[1]].wait(code[2], acquire)
+        elif code[0] == NOTIFY:
+            s.cells[code[1]].notify_all()
+        elif code[0] == COUNT or s.lock.try_lock():
+            if code[0] == COUNT:
+                s.lock.lock()
+            answer = s.counter + 1
+            s.cells[code[1]].load(acquire)
+            s.counter = answer
+            s.lock.unlock()
+        s.records[thread][i].answer[0] = answer
+        s.records[thread][i].start = s.schedule.operation_first()
+        s.records[thread][i].end = s.schedule.steps
+
+
+cdef class Litmus:
+    """Two threads with a few instructions each, (name, numbers …), on two atomics that are 0, and a mutex.
+
+    `.outcomes` is what was seen in the end, each with the real-time orders (history.h) it was seen with.
+    """
+
+    cdef Cells program
+    cdef fastdag_schedule *schedule
+    cdef readonly int64_t schedules
+    cdef readonly dict outcomes
+
+    def __cinit__(self, one, other):
+        if max(len(one), len(other)) > INSTRUCTIONS:
+            raise ValueError(f"a thread has at most {INSTRUCTIONS} instructions")
+        self.schedule = new fastdag_schedule()
+        self.outcomes = {}
+        memset(<void *>&self.program, 0, sizeof(Cells))
+        for thread, code in enumerate((one, other)):
+            self.program.count[thread] = len(code)
+            for i, (name, *numbers) in enumerate(code):
+                self.program.code[thread][i][0] = INSTRUCTIONS_BY_NAME[name]
+                for k, number in enumerate(numbers):
+                    self.program.code[thread][i][k + 1] = number
+
+    def __dealloc__(self):
+        del self.schedule
+
+    cdef void _run(self, int first):
+        cdef Cells s
+        cdef vector[uint32_t] orders
+        memset(<void *>&s, 0, sizeof(Cells))
+        s.count = self.program.count
+        s.code = self.program.code
+        s.schedule = self.schedule
+        self.schedule.run(2, first, litmus_body, &s)
+        self.schedules += 1
+        stuck = self.schedule.failed.decode() if self.schedule.failed != NULL else None
+        if stuck is None and self.schedule.dpor != NULL:
+            real_times(s.count, s.records, self.schedule.dpor[0], orders)
+        elif stuck is None:
+            orders.push_back(real_time(s.count, s.records))
+        self.outcomes.setdefault((
+            stuck, tuple(tuple(s.records[t][i].answer[0] for i in range(s.count[t])) for t in range(2)),
+            tuple(s.cells[i].load(acquire) for i in range(CELLS)), s.counter,
+        ), set()).update(orders)
+
+    def traces(self, bint whole_locks=False):
+        """Run one schedule of every trace; how many."""
+        cdef fastdag_dpor dpor
+        self.schedule.dpor = &dpor
+        self.schedule.whole_locks = whole_locks
+        self._run(0)
+        while dpor.next():
+            self._run(0)
+        self.schedule.dpor = NULL
+        return self.schedules
+
+    def interleavings(self):
+        """Run every schedule, step by step of the mutex too; how many."""
+        self._interleavings(0)
+        self._interleavings(1)
+        return self.schedules
+
+    cdef void _interleavings(self, int first):
+        cdef int64_t at = self.schedule.preempt.back() if self.schedule.preempt.size() else 1
+        cdef int64_t steps, before
+        self._run(first)
+        if self.schedule.switches < <int64_t>self.schedule.preempt.size():
+            self.schedules -= 1  # nobody else could go on there: that schedule was run before
+            return
+        steps = self.schedule.steps
+        for before in range(at + 1, steps + 1):
+            self.schedule.preempt.push_back(before)
+            self._interleavings(first)
+            self.schedule.preempt.pop_back()
+
+
+INSTRUCTIONS_BY_NAME = {
+    name: i
+    for i, name in enumerate(["LOAD", "STORE", "EXCHANGE", "SWAP", "WAIT", "NOTIFY", "COUNT", "TRY_COUNT"])
+}
 PLAIN = ["ADD", "REMOVE", "LOOK", "OUTS", "INS", "DEGREES", "KEEP", "DROP", "PATH", "DOWN", "UP", "BATCH", "WHOLE", "NUMBER"]
 WITH_STATUSES = [
     "REGISTER", "REGISTER_BOTH", "SET", "SET_BOTH", "SET_BOTH_FLIPS", "DEPEND", "DEPEND_ALL", "STATUS", "WATCH", "UNWATCH",

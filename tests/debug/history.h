@@ -28,7 +28,7 @@ struct Model {
 
 struct Record {
     int32_t op, a, b, c, third;                 // third: the name that a batch mentions beside a and b, -1: none
-    int64_t start, end;                         // steps of the schedule
+    int64_t start, end;                         // its first and its last step
     int64_t outcome;
     int64_t answer[3];
 };
@@ -344,6 +344,103 @@ inline bool explained(int threads, const int *count, const Record (*records)[HIS
     Search search{threads, count, records, end, {}};
     int at[HISTORY_THREADS] = {}, phase[HISTORY_THREADS] = {};
     return search.from(*start, at, phase);
+}
+
+// All real-time orders that interleavings of one trace of two threads have. The interleavings of a trace have the same answers and
+// the same end, but an operation may be over before another one begins in some of them only, if no step orders the two. `check` is
+// called with the operations in each strictest order that the trace allows, until it says false; what happens in a looser one is
+// explained by the same. An operation is as short as can be here, from its first step to its last.
+template <class Trace, class Check> class Orders {
+    const int *count;
+    const Record (*records)[HISTORY_PER_THREAD];
+    const Trace &trace;
+    const Check &check;
+    Record ordered[2][HISTORY_PER_THREAD];
+
+    int64_t step(int thread, int i) const {  // first and last steps of the operations in turn
+        const Record &r = records[thread][i / 2];
+        return i & 1 ? r.end : r.start;
+    }
+
+    // Merge the first and last steps of both threads in every way that keeps to the trace, but for those that are as strict, or
+    // less, than another one: where two neighbours may change places, a last step comes before a first one.
+    bool place(int *at, int newest) {
+        bool all = true;
+        for (int t = 0; t < 2; t++) {
+            const int o = 1 - t;
+            if (at[t] == 2 * count[t])
+                continue;
+            all = false;
+            const int64_t mine = step(t, at[t]);
+            if (at[o] < 2 * count[o] && trace.happens_before(step(o, at[o]), mine))
+                continue;
+            if (newest == o && !trace.happens_before(step(o, at[o] - 1), mine)) {
+                const bool newest_last = (at[o] - 1) & 1, last = at[t] & 1;
+                if (last > newest_last || (last == newest_last && t < o))
+                    continue;
+            }
+            Record &r = ordered[t][at[t] / 2];
+            (at[t] & 1 ? r.end : r.start) = at[0] + at[1] + 1;
+            at[t]++;
+            const bool good = place(at, t);
+            at[t]--;
+            if (!good)
+                return false;
+        }
+        return !all || check(ordered);
+    }
+
+public:
+    Orders(const int *count, const Record (*records)[HISTORY_PER_THREAD], const Trace &trace, const Check &check)
+        : count(count), records(records), trace(trace), check(check) {
+        memcpy(ordered, records, sizeof ordered);
+    }
+
+    bool each() {
+        int at[2] = {};
+        return place(at, -1);
+    }
+};
+
+// Whether all interleavings of a trace are explained; if not, the records get the order of one that is not. `before`: what was
+// explained before, in other traces of the same program.
+template <class Trace>
+inline bool explained_in_every_order(const int *count, Record (*records)[HISTORY_PER_THREAD], const Model *start, const Model *end,
+                                     const Trace &trace, std::unordered_set<std::string> &before) {
+    Record wrong[2][HISTORY_PER_THREAD];
+    auto check = [&](const Record (*ordered)[HISTORY_PER_THREAD]) {
+        std::string key(reinterpret_cast<const char *>(end), sizeof *end);
+        for (int t = 0; t < 2; t++)
+            key.append(reinterpret_cast<const char *>(ordered[t]), count[t] * sizeof(Record));
+        if (!before.contains(key) && !explained(2, count, ordered, start, end)) {
+            memcpy(wrong, ordered, sizeof wrong);
+            return false;
+        }
+        before.insert(key);
+        return true;
+    };
+    if (Orders<Trace, decltype(check)>(count, records, trace, check).each())
+        return true;
+    memcpy(records, wrong, sizeof wrong);
+    return false;
+}
+
+// Which operations are over before which of the other thread begin: a bit for each two, of at most four a thread.
+inline uint32_t real_time(const int *count, const Record (*records)[HISTORY_PER_THREAD]) {
+    uint32_t bits = 0;
+    for (int i = 0; i < count[0]; i++)
+        for (int j = 0; j < count[1]; j++) {
+            bits |= uint32_t(records[0][i].end < records[1][j].start) << (4 * i + j);
+            bits |= uint32_t(records[1][j].end < records[0][i].start) << (16 + 4 * i + j);
+        }
+    return bits;
+}
+
+template <class Trace>
+inline void real_times(const int *count, const Record (*records)[HISTORY_PER_THREAD], const Trace &trace,
+                       std::vector<uint32_t> &found) {
+    auto check = [&](const Record (*ordered)[HISTORY_PER_THREAD]) { return found.push_back(real_time(count, ordered)), true; };
+    Orders<Trace, decltype(check)>(count, records, trace, check).each();
 }
 
 }  // namespace history

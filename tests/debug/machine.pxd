@@ -1,11 +1,12 @@
 """The core without Python: a few names, and one call that does any operation on them, as `Graph` and `StatusGraph` do it.
 
-What the interpreter lock or the lock of the names guards in `Graph` is guarded by `names` here. Every operation tries
-first without waiting, then waits, as in `_core.pyx`.
+What the interpreter lock or the lock of the names guards in `Graph` is guarded by `names` here; which vertex a name stands for
+is read in one step, as under the lock of one of `Graph`'s many shards. Every operation tries first without waiting, then waits,
+as in `_core.pyx`.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from libcpp.vector cimport vector
 
@@ -75,7 +76,7 @@ cdef struct Step:
 cdef struct Machine:
     Core core
     mutex names              # guards what follows
-    Ref[NAMES] refs          # by name; id -1: not there
+    atomic[uint64_t] *refs   # by name: born << 32 | id, 0: not there; written under `names`
     atomic[int32_t] *name_of # by id
     vector[int32_t] *spare   # ids to be used again
     atomic[int32_t] sorting  # 1: somebody is the waiters' reader
@@ -93,9 +94,8 @@ cdef inline bint machine_start(Machine *m, bint statuses, int32_t names):
     m.core.board.on = statuses
     m.spare = new vector[int32_t]()
     m.most = names
+    m.refs = <atomic[uint64_t] *>calloc(NAMES, sizeof(atomic[uint64_t]))
     m.name_of = <atomic[int32_t] *>malloc(4 * NAMES * sizeof(atomic[int32_t]))
-    for i in range(NAMES):
-        m.refs[i].id = -1
     if statuses:
         segments_reserve(&m.core.board.masks, 0, sizeof(Masks))
         masks_at(&m.core.board, 1).satisfied = 4
@@ -114,19 +114,27 @@ cdef inline void machine_free(Machine *m):
     segments_free(&m.core.board.masks)
     free(m.core.board.log.entries)
     free(m.name_of)
+    free(m.refs)
     del m.spare
+
+
+cdef inline bint name_look(Machine *m, int32_t name, Ref *ref) noexcept nogil:
+    """The vertex that a name stands for, or stood for; False: none."""
+    cdef uint64_t word = m.refs[name].load(acquire)
+    ref.id = <int32_t>(word & 0x7FFFFFFF)
+    ref.born = word >> 32                # fewer lives than 2**32 begin in a test
+    return word != 0
 
 
 cdef inline bint name_find(Machine *m, int32_t name, Ref *ref) noexcept nogil:
     """Look a vertex up as readers do: a tentative one is not there."""
     cdef Outcome outcome
-    m.names.lock()
-    ref[0] = m.refs[name]
-    m.names.unlock()
-    if ref.id < 0 or life_at(&m.core.store, ref.id) != ref.born:
+    if not name_look(m, name, ref):
         return False
     if seen_at(&m.core.store, ref.id) == ref.born:
         return True
+    if life_at(&m.core.store, ref.id) != ref.born:
+        return False
     outcome = vertex_look(&m.core, ref[0], False)
     if outcome == BUSY:
         outcome = vertex_look(&m.core, ref[0], True)
@@ -137,8 +145,10 @@ cdef inline bint name_make(Machine *m, int32_t name, Ref *ref) noexcept nogil:
     """Look a name up, or make its vertex, tentative; whether it was made."""
     cdef int32_t id
     cdef bint made = False
+    if name_look(m, name, ref) and life_at(&m.core.store, ref.id) == ref.born:
+        return False
     m.names.lock()
-    if m.refs[name].id < 0 or life_at(&m.core.store, m.refs[name].id) != m.refs[name].born:
+    if not name_look(m, name, ref) or life_at(&m.core.store, ref.id) != ref.born:
         if not m.spare.empty():
             id = m.spare.back()
             m.spare.pop_back()
@@ -147,18 +157,19 @@ cdef inline bint name_make(Machine *m, int32_t name, Ref *ref) noexcept nogil:
             vertex_room(&m.core, id)
             m.core.store.used.store(id + 1, release)
         m.name_of[id].store(name, release)
-        vertex_make(&m.core, id, &m.refs[name])
+        vertex_make(&m.core, id, ref)
+        m.refs[name].store(ref.born << 32 | <uint64_t>id, release)
         made = True
-    ref[0] = m.refs[name]
     m.names.unlock()
     return made
 
 
 cdef inline void name_forget(Machine *m, int32_t name, Ref ref) noexcept nogil:
     """Let the id of a vertex that was taken out be used again."""
+    cdef Ref now
     m.names.lock()
-    if m.refs[name].id == ref.id and m.refs[name].born == ref.born:
-        m.refs[name].id = -1
+    if name_look(m, name, &now) and now.id == ref.id and now.born == ref.born:
+        m.refs[name].store(0, release)
     m.core.store.recycled.fetch_add(1, seq_cst)
     m.spare.push_back(ref.id)
     m.names.unlock()
