@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastdag.errors import EdgeNotFoundError as EdgeNotFoundError
     from fastdag.errors import EventGapError as EventGapError
     from fastdag.errors import FastDAGError as FastDAGError
+    from fastdag.errors import PlanError as PlanError
     from fastdag.errors import SameStatusError as SameStatusError
     from fastdag.errors import ServiceError as ServiceError
     from fastdag.errors import ServiceNotFoundError as ServiceNotFoundError
@@ -53,6 +54,7 @@ _HOMES = {
     "FastDAGError": "errors",
     "Graph": "_core",
     "Manager": "manager",
+    "PlanError": "errors",
     "Requirement": "status",
     "SameStatusError": "errors",
     "ServiceError": "errors",

@@ -47,3 +47,20 @@ def parse_duration(text: str) -> float:
     if not position or position < len(parts):
         raise ValueError(f"{text!r} is no duration; write numbers with units, as in 30s, 5m, 1h30m or 100ms, or 0")
     return float(seconds)
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration for a person, to three digits of its largest unit: what takes minutes is told in whole seconds.
+
+    Examples
+    --------
+    >>> format_duration(5400), format_duration(63.2), format_duration(1.5), format_duration(0.0123), format_duration(0)
+    ('1h30m', '1m3s', '1.5s', '12.3ms', '0s')
+    """
+    if seconds < 59.95:
+        number, unit = (seconds, "s") if seconds >= 0.99995 or not seconds else (seconds * 1000, "ms")
+        return f"{number:.3g}{unit}"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

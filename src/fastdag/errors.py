@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastdag.plan.model import Problem
     from fastdag.units import Dependency
 
 if hasattr(sys.modules.get("_fastdag_core"), "CycleError"):
@@ -256,6 +257,25 @@ class JournalError(FastDAGError, OSError):
 
     def __reduce__(self) -> tuple[type[JournalError], tuple[str, str]]:
         return type(self), (self.path, self.problem)  # the message alone would not make another one
+
+
+class PlanError(FastDAGError, ValueError):
+    """A plan cannot be run as it is; nothing of it was.
+
+    Attributes
+    ----------
+    problems : list of Problem
+        All that is wrong with it, by file and line; the message has a line for each.
+    """
+
+    problems: list[Problem]
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class WaitTimeoutError(FastDAGError, TimeoutError):

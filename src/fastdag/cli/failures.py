@@ -10,6 +10,7 @@ from fastdag.errors import (
     DependencyFailedError,
     EventGapError,
     FastDAGError,
+    PlanError,
     SameStatusError,
     ServiceError,
     ServiceNotFoundError,
@@ -71,6 +72,10 @@ def explained(error: Exception) -> tuple[int, list[str]]:
             )
         case EventGapError():
             text = "events were lost, as they came faster than they were read; look at `fastdag sync list`"
+        case PlanError():
+            count = len(error.problems)
+            problems = "a problem" if count == 1 else f"{count} problems"
+            return FAILED, [str(error), f"error: {problems} in the plan; nothing of it runs"]
         case FastDAGError() | ValueError() | OSError():
             text = str(error)
         case _:
@@ -78,11 +83,11 @@ def explained(error: Exception) -> tuple[int, list[str]]:
     return FAILED, [f"error: {text}"]
 
 
-def without_extra(command: str, error: ImportError) -> int:
+def without_extra(command: str, error: ImportError, extra: str = "service") -> int:
     """Say that a package is missing; raise the error again if that is not so."""
     if error.name is None or error.name.partition(".")[0] == "fastdag":
         raise error
-    message = f"error: {command} needs the package {error.name}; install it with: pip install 'fastdag[service]'"
+    message = f"error: {command} needs the package {error.name}; install it with: pip install 'fastdag[{extra}]'"
     print(message, file=sys.stderr)
     return FAILED
 

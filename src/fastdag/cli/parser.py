@@ -110,6 +110,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     _add_sync(commands)
     _add_serve(commands)
+    _add_plan(commands)
     completion = commands.add_parser(
         "completion",
         help="print what a shell needs to complete the words of fastdag",
@@ -222,6 +223,25 @@ def _add_serve(commands: Any) -> None:
     for action in (journal, token, cert, key):
         _complete(action, "file")
     serve.set_defaults(verb="serve")
+
+
+def _add_plan(commands: Any) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="check a plan and show what would run when",
+        description="Check a plan, all of it, and show its generations, its longest path and what may run at once.\n"
+        "A plan is a file in TOML, the JSON of `terraform show -json`, or a folder of .tf files (extra [terraform]).",
+    )
+    _complete(plan.add_argument("path", metavar="PLAN", help="the file or folder"), "file")
+    plan.add_argument(
+        "--format",
+        dest="form",
+        choices=("text", "dot", "mermaid", "json"),
+        default="text",
+        help="text by default; dot is Graphviz's",
+    )
+    plan.add_argument("--phase", choices=("start", "stop"), help="only what runs in this phase (default: both)")
+    plan.set_defaults(verb="plan")
 
 
 def _complete(action: argparse.Action, how: object) -> None:

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fastdag.plan.model import Phase
+
 TIMEOUT = 300.0  # seconds, as the original waits
 
 
@@ -125,6 +127,22 @@ def completion(shell: str) -> "int | None":
 
         return without_extra("fastdag completion", error)
     print(script(shell))
+    return None
+
+
+def plan(path: str, form: str = "text", phase: "Phase | None" = None) -> "int | None":
+    import sys  # noqa: PLC0415
+
+    from fastdag.plan import load, show  # noqa: PLC0415
+
+    try:
+        found = load(path)
+    except ModuleNotFoundError as error:
+        from fastdag.cli.failures import without_extra  # noqa: PLC0415
+
+        return without_extra("fastdag plan of .tf files", error, "terraform")
+    print(*found.warnings, sep="\n", end="\n" if found.warnings else "", file=sys.stderr)
+    print(show.FORMS[form](found if phase is None else found.of_phase(phase)), end="")
     return None
 
 

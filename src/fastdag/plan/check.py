@@ -1,0 +1,76 @@
+"""What has to hold between the units of a plan, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from fastdag._core import Graph
+from fastdag.errors import CycleError
+from fastdag.plan.model import Need
+from fastdag.plan.problems import Problems
+from fastdag.status import Requirement
+
+Place = Callable[[], tuple[str, int]]
+"""Gives file and line; called for what is wrong only, as finding the line may take its time."""
+
+
+class Wish(NamedTuple):
+    """That one unit comes after another, and where somebody said so."""
+
+    unit: str
+    after: str
+    requires: Requirement
+    place: Place
+    by: object = ""
+
+    @property
+    def prefix(self) -> str:
+        """What a message begins with: who asks for it, where the place does not tell."""
+        return f"{self.by}: " if self.by else ""
+
+
+def link(units: Iterable[str], wishes: Iterable[Wish], problems: Problems) -> Mapping[str, tuple[Need, ...]]:
+    """Give what each unit comes after.
+
+    A unit after itself, one wish with two requirements and cycles are problems; what is left out for them is missing in
+    the answer. O(n + m) for a plan without cycles.
+
+    Parameters
+    ----------
+    units : iterable of str
+    wishes : iterable of Wish
+        Between these units.
+    problems : Problems
+        What is wrong is added.
+    """
+    needs: dict[str, dict[str, Wish]] = {unit: {} for unit in units}
+    for wish in wishes:
+        unit, after, requires, place, _ = wish
+        if unit == after:
+            problems.add(*place(), f"{wish.prefix}unit {unit!r} cannot be after itself")
+            continue
+        known = needs[unit].setdefault(after, wish)
+        if known.requires is not requires:
+            file, line = known.place()
+            problems.add(
+                *place(),
+                f'{wish.prefix}unit {unit!r} is after {after!r} with requires = "{requires}" here, but with '
+                f'"{known.requires}" at {file}:{line}' + (f" ({known.by})" if known.by else ""),
+            )
+    _refuse_cycles(needs, problems)
+    return {unit: tuple(Need(after, wish.requires) for after, wish in each.items()) for unit, each in needs.items()}
+
+
+def _refuse_cycles(needs: Mapping[str, Mapping[str, Wish]], problems: Problems) -> None:
+    graph: Graph[str] = Graph()
+    try:
+        graph.add_edges_from((unit, after) for unit, each in needs.items() for after in each)
+    except CycleError:  # which names one of them; edge by edge all come up
+        for unit, each in needs.items():
+            for after, wish in each.items():
+                try:
+                    graph.add_edge(unit, after)
+                except CycleError as error:
+                    path = " after ".join(repr(name) for name in error.path)
+                    problems.add(*wish.place(), f"{wish.prefix}cycle: {path}")

@@ -1,0 +1,184 @@
+"""A plan as `fastdag plan` prints it: what runs when, at best, and how long that takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from typing import Final, NamedTuple
+
+from fastdag._core import Graph
+from fastdag.durations import format_duration
+from fastdag.edge import Edge
+from fastdag.export import to_dot, to_mermaid
+from fastdag.plan.model import REQUIREMENTS, Need, Phase, Plan, PlannedUnit
+from fastdag.plan.problems import printable
+
+_NAMED: Final = 12  # units of a generation, or of the longest path, that the text spells out
+_WORDS: Final = {requirement: word for word, requirement in REQUIREMENTS.items()}
+
+
+class Outline(NamedTuple):
+    """What can be said of one phase without running it.
+
+    Attributes
+    ----------
+    phase : {"start", "stop"}
+    agent : str or None
+        Whose units these are; None where none has one.
+    units, dependencies : int
+    generations : list of list of str
+        Units whose dependencies are all in earlier generations; as early as possible.
+    longest_path : list of str
+        The units that take longest one after the other, by expected time, the first one to run first; by their number
+        where no unit has an expected time.
+    expected : float or None
+        Seconds that this takes; None where no unit has an expected time.
+    at_once : int
+        The most units of one generation that may run at the same time, as those of an exclusive name may not.
+    """
+
+    phase: Phase
+    agent: str | None
+    units: int
+    dependencies: int
+    generations: list[list[str]]
+    longest_path: list[str]
+    expected: float | None
+    at_once: int
+
+
+def outlines(plan: Plan) -> list[Outline]:
+    """Give the outlines of all phases, and within them of all agents. O(n + m)."""
+    found = []
+    for phase in plan.phases:
+        part = plan.of_phase(phase)
+        agents = list(dict.fromkeys(unit.agent for unit in part.units.values()))
+        for agent in agents:
+            units = {name: unit for name, unit in part.units.items() if unit.agent == agent}
+            found.append(_outline(phase, agent, Plan(units)))
+    return found
+
+
+def _outline(phase: Phase, agent: str | None, plan: Plan) -> Outline:
+    later: Graph[str] = Graph()  # each edge the other way round: from what runs first
+    for name in plan.units:
+        later.add_vertex(name)
+    later.add_edges_from((need.unit, name) for name, unit in plan.units.items() for need in unit.needs)
+    place = {name: number for number, name in enumerate(plan.units)}
+    generations = [sorted(names, key=place.__getitem__) for names in later.topological_generations()]
+    path, expected = _longest(plan)
+    return Outline(
+        phase=phase,
+        agent=agent,
+        units=len(plan.units),
+        dependencies=later.number_of_edges(),
+        generations=generations,
+        longest_path=path,
+        expected=expected,
+        at_once=max(_at_once(plan.units[name] for name in names) for names in generations),
+    )
+
+
+def _longest(plan: Plan) -> tuple[list[str], float | None]:
+    """Find the units that take longest, one after the other.
+
+    Paths have weights on edges: an edge takes as long as the unit that it leads to, and the end, which depends on all,
+    leads to the last one.
+    """
+    times = {name: unit.expected for name, unit in plan.units.items() if unit.expected is not None}
+    graph = plan.graph()
+    end = ""  # no unit is called so
+    graph.add_edges_from((end, name) for name in plan.units)
+
+    def weight(edge: Edge) -> float:
+        return times.get(edge.target, 0.0) if times else 1.0
+
+    path = graph.longest_path(weight)[:0:-1]
+    return path, sum(times.get(name, 0.0) for name in path) if times else None
+
+
+def _at_once(units: Iterable[PlannedUnit]) -> int:
+    free, words = 0, set()
+    for unit in units:
+        if unit.exclusive is None:
+            free += 1
+        else:
+            words.add(unit.exclusive)
+    return free + len(words)
+
+
+def as_text(plan: Plan) -> str:
+    """Describe a plan to a person."""
+    return "".join(f"{line}\n" for each in outlines(plan) for line in _described(plan, each)) or "no units\n"
+
+
+def _described(plan: Plan, outline: Outline) -> Iterator[str]:
+    where = f"{outline.phase}, {outline.agent}" if outline.agent else outline.phase
+    yield f"{where}: {_count(outline.units, 'unit')}, {_count(outline.dependencies, 'dependency', 'dependencies')}"
+    width = len(str(len(outline.generations)))
+    for number, names in enumerate(outline.generations, 1):
+        shown = [_titled(plan.units[name]) for name in names[:_NAMED]]
+        if len(names) > _NAMED:
+            shown.append(f"… {len(names) - _NAMED:,} more")
+        yield f"  {number:{width}}  {', '.join(shown)}"
+    yield f"  at once: {_count(outline.at_once, 'unit')} of one generation"
+    path = outline.longest_path
+    # Of a long one both ends are shown: what it begins with, and what everybody waits for.
+    half = _NAMED // 2
+    ends = path if len(path) <= _NAMED else [*path[:half], f"… {len(path) - 2 * half:,} more …", *path[-half:]]
+    time = "" if outline.expected is None else f", {format_duration(outline.expected)} expected"
+    yield f"  longest path: {_count(len(path), 'unit')}{time}: {' -> '.join(ends)}"
+
+
+def _count(number: int, one: str, more: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def _titled(unit: PlannedUnit) -> str:
+    return unit.name if unit.title == unit.name else f"{unit.name} ({printable(unit.title)})"
+
+
+def as_dot(plan: Plan) -> str:
+    """Draw a plan in Graphviz's language."""
+    return to_dot(
+        "plan",
+        [(unit.name, {} if unit.title == unit.name else {"label": _label(unit)}) for unit in plan.units.values()],
+        [(name, need.unit, {"label": _WORDS[need.requires]}) for name, need in _needs(plan)],
+    )
+
+
+def as_mermaid(plan: Plan) -> str:
+    """Draw a plan in Mermaid's language."""
+    return to_mermaid(
+        [(unit.name, _label(unit)) for unit in plan.units.values()],
+        [(name, need.unit, _WORDS[need.requires]) for name, need in _needs(plan)],
+    )
+
+
+def as_json(plan: Plan) -> str:
+    """Write a plan and its outlines as JSON: `units` by name, with what each comes `after`, and `outlines`."""
+    units = {}
+    for name, unit in plan.units.items():
+        values = {key: getattr(unit, key) for key in _FIELDS}
+        after = [{"unit": need.unit, "requires": _WORDS[need.requires]} for need in unit.needs]
+        units[name] = {**values, "after": after}
+    document = {"units": units, "outlines": [each._asdict() for each in outlines(plan)]}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _label(unit: PlannedUnit) -> str:
+    return unit.name if unit.title == unit.name else f"{unit.title}\n{unit.name}"
+
+
+def _needs(plan: Plan) -> Iterator[tuple[str, Need]]:
+    return ((name, need) for name, unit in plan.units.items() for need in unit.needs)
+
+
+_FIELDS: Final = tuple(each.name for each in fields(PlannedUnit) if each.name not in ("name", "needs"))
+FORMS: Final[dict[str, Callable[[Plan], str]]] = {
+    "text": as_text,
+    "dot": as_dot,
+    "mermaid": as_mermaid,
+    "json": as_json,
+}

@@ -1,0 +1,4 @@
+resource "coder_script" "a" {
+  script = "x"
+  timeout 5
+}
