@@ -58,7 +58,7 @@ def format_duration(seconds: float) -> str:
     ('1h30m', '1m3s', '1.5s', '12.3ms', '0s')
     """
     if seconds < 59.95:
-        number, unit = (seconds, "s") if seconds >= 0.99995 or not seconds else (seconds * 1000, "ms")
+        number, unit = (seconds, "s") if seconds >= 0.9995 or not seconds else (seconds * 1000, "ms")
         return f"{number:.3g}{unit}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastdag.plan.hcl import Attribute, Block, HCLError, Reference, Scope, Set, UnknownError, Value, parse
 from fastdag.plan.model import Plan
@@ -23,6 +23,8 @@ from fastdag.plan.scripts import (
     plan_of,
     shown_key,
 )
+
+D = TypeVar("D")
 
 _OF_A_SCRIPT: Final = (
     *("agent_id", "cron", "display_name", "icon", "log_path", "run_on_start", "run_on_stop", "script"),
@@ -297,7 +299,7 @@ class _Reader:
                 module=module.path,
                 name=name,
                 key=key,
-                text=self._text(scope, block, where, "script", ":"),
+                text=self._text(scope, block, where, "script", None),
                 title=self._text(scope, block, where, "display_name", ""),
                 on_start=self._truth(scope, block, where, "run_on_start"),
                 on_stop=self._truth(scope, block, where, "run_on_stop"),
@@ -371,9 +373,9 @@ class _Reader:
             return default
         return default if value is None else value
 
-    def _text(self, scope: Scope, block: Block, where: str, name: str, default: str) -> str:
+    def _text(self, scope: Scope, block: Block, where: str, name: str, default: D) -> str | D:
         value = self._value(scope, block, where, name, default)
-        if isinstance(value, str):
+        if value is default or isinstance(value, str):
             return value
         if isinstance(value, (bool, int, float)):
             return scope.text(value)

@@ -48,7 +48,7 @@ class Reference(NamedTuple):
 
 
 class Set(list[str]):
-    """What `toset` gives."""
+    """What `toset` gives, in its order."""
 
 
 class Attribute(NamedTuple):
@@ -85,7 +85,10 @@ def parse(file: str, text: str) -> Block:
         shown = lines[line - 1].strip() if line <= len(lines) else ""
         raise HCLError(line, f"not HCL: {shown!r}" if shown else "not HCL: the file ends too early") from None
     root = Block("", (), file, 1)
-    _fill(root, _tree(tree.children[0]))
+    try:
+        _fill(root, _tree(tree.children[0]))
+    except RecursionError:
+        raise HCLError(1, "blocks are nested too deeply") from None
     return root
 
 
@@ -282,7 +285,7 @@ class Scope:
         if _word(name) == "toset" and arguments:
             values = self.evaluate(_trees(arguments[0])[0])
             if isinstance(values, list):
-                return Set(dict.fromkeys(self.text(value) for value in values))
+                return Set(sorted({self.text(value) for value in values}))
         raise UnknownError(f"it calls {_word(name)}()")
 
     # --- references ---------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Script:
     module: ModulePath
     name: str
     key: Key
-    text: str
+    text: str | None  # None: not known, which is a problem already
     title: str
     on_start: bool
     on_stop: bool
@@ -166,9 +166,9 @@ def plan_of(
     for script in scripts:
         if flaw := name_flaw(script.address):
             problems.add(script.file, script.line, f"{script.address}: an address {flaw}")
-        if (script.on_start or script.on_stop) and not script.text.strip():
+        if (script.on_start or script.on_stop) and script.text is not None and not script.text.strip():
             problems.add(script.file, script.line, f"{script.address}: script is empty")
-        if "\0" in script.text:
+        if "\0" in (script.text or ""):
             problems.add(script.file, script.line, f"{script.address}: script holds a NUL character")
         for phase, runs in zip(PHASES, (script.on_start, script.on_stop), strict=True):
             if runs:
@@ -185,7 +185,7 @@ def plan_of(
             name: PlannedUnit(
                 name=name,
                 title=script.title or name,
-                run=script.text,
+                run=script.text or "",
                 needs=needs[name],
                 timeout=script.timeout,
                 phase=phase,

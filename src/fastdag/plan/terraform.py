@@ -19,6 +19,7 @@ _ADDRESS = re.compile(r'"address"\s*:\s*("(?:[^"\\]|\\.)*")')
 _VARIABLE = re.compile(r"var\.([\w-]+)(?:\..*)?")
 _OUTPUT = re.compile(r'(module\.[\w-]+(?:\[(?:\d+|"(?:[^"\\]|\\.)*")\])?)\.([\w-]+)(?:\..*)?')
 _RUNTIME = re.compile(r'(coder_[\w]+\.[\w-]+)(\[(?:\d+|"(?:[^"\\]|\\.)*")\])?')
+_RUNTIMES: Final = {"coder_agent": "id", "coder_devcontainer": "subagent_id"}  # what runs scripts, and how they name it
 _DEPTH: Final = 100  # modules within modules, and outputs of outputs
 _LATER: Final = "not known until Terraform applies; pass the state's JSON (`terraform show -json`) then"
 
@@ -98,14 +99,15 @@ class _Reader:
             raise _ShapeError("it has neither planned_values nor values, as if there were no state yet")
         is_plan = "planned_values" in document
         present = list(_resources(document["planned_values" if is_plan else "values"]))
-        prior = list(_resources(document.get("prior_state", {}).get("values"))) if is_plan else []
+        prior = list(_resources(_table(document.get("prior_state")).get("values"))) if is_plan else []
         declared = self._read_configuration(is_plan, present)
         for _, resource in [*prior, *present]:
             self._note_runtime(resource)
+        self.instances = {resource.address for _, resource in present if resource.type in _RUNTIMES}
         scripts = [
-            script
+            self._script(resource)
             for mode, resource in present
-            if mode == "managed" and resource.type == "coder_script" and (script := self._script(resource)) is not None
+            if mode == "managed" and resource.type == "coder_script"
         ]
         orders = {
             resource.address: resource
@@ -122,7 +124,7 @@ class _Reader:
         declared: dict[tuple[str, ...], Declared] = {(): Declared()}
         if not is_plan:  # what has no instances is not there
             for _, resource in present:
-                names = tuple(step.name for step in resource.module)
+                names = _names(resource.module)
                 for depth, name in enumerate(names):
                     declared.setdefault(names[:depth], Declared()).modules.add(name)
                     declared.setdefault(names[: depth + 1], Declared())
@@ -137,11 +139,12 @@ class _Reader:
             calls = _is(dict, module.get("module_calls", {}), "module_calls")
             declared[path] = Declared(modules=set(calls))
             for each in _is(list, module.get("resources", []), "resources of the configuration"):
+                _is(dict, each, "a declared resource")
                 kind, name = (_is(str, each.get(key), f"{key} of a declared resource") for key in ("type", "name"))
                 self.declarations[path, kind, name] = each
                 if kind == "coder_script":
                     declared[path].scripts.add(name)
-            waiting.extend(((*path, name), call.get("module", {})) for name, call in calls.items())
+            waiting.extend(((*path, name), _table(call).get("module", {})) for name, call in calls.items())
         return declared
 
     def _is_declared(self, resource: _Resource) -> bool:
@@ -149,13 +152,12 @@ class _Reader:
         return not self.modules or self._declaration(resource) is not None
 
     def _declaration(self, resource: _Resource) -> Json:
-        names = tuple(step.name for step in resource.module)
+        names = _names(resource.module)
         return self.declarations.get((names, resource.type, resource.name))
 
     # --- scripts and rules --------------------------------------------------------------------------------------------
 
-    def _script(self, resource: _Resource) -> Script | None:
-        values = resource.values
+    def _script(self, resource: _Resource) -> Script:
         on_start, on_stop = (self._value(resource, name, bool, False) for name in ("run_on_start", "run_on_stop"))
         text = self._value(resource, "script", str, None)
         if text is None and (on_start or on_stop):
@@ -167,7 +169,7 @@ class _Reader:
             module=resource.module,
             name=resource.name,
             key=resource.key,
-            text=text or ("" if "script" in values else ":"),
+            text=text,
             title=self._value(resource, "display_name", str, ""),
             on_start=on_start,
             on_stop=on_stop,
@@ -217,11 +219,9 @@ class _Reader:
     # --- agents -------------------------------------------------------------------------------------------------------
 
     def _note_runtime(self, resource: _Resource) -> None:
-        field = {"coder_agent": "id", "coder_devcontainer": "subagent_id"}.get(resource.type)
-        if field is not None:
-            self.instances.add(resource.address)
-            if isinstance(known := resource.values.get(field), str):
-                self.runtimes[known] = resource.address
+        known = resource.values.get(_RUNTIMES.get(resource.type, ""))
+        if isinstance(known, str):
+            self.runtimes[known] = resource.address
 
     def _agent(self, script: _Resource) -> str | None:
         """Find out what runs a script: by the id, if that is known already, or else by what `agent_id` refers to."""
@@ -230,26 +230,26 @@ class _Reader:
             return self.runtimes.get(known, known)
         declaration = self._declaration(script)
         if declaration is not None:
-            expression = declaration.get("expressions", {}).get("agent_id")
+            expression = _table(declaration.get("expressions")).get("agent_id")
             if (found := self._referred(script.module, expression, script.key, 0)) is not None:
                 return found
-        agents = [each for each in self.instances if "coder_agent." in each]
-        return agents[0] if len(agents) == 1 else None
+        return next(iter(self.instances)) if len(self.instances) == 1 else None
 
     def _referred(self, module: ModulePath, expression: Json, key: str | int | None, depth: int) -> str | None:
         """Follow references through variables and outputs of modules to what runs scripts. The JSON has no locals."""
-        references = expression.get("references", []) if isinstance(expression, dict) else []
-        for reference in references if depth < _DEPTH else ():
+        references = _table(expression).get("references")
+        for reference in references if isinstance(references, list) and depth < _DEPTH else ():
+            if not isinstance(reference, str):
+                continue
             if (match := _VARIABLE.fullmatch(reference)) and module:
-                names = tuple(step.name for step in module[:-1])
-                call = self.modules[names].get("module_calls", {}).get(module[-1].name, {})
-                outer = call.get("expressions", {}).get(match[1])
+                calls = _table(self.modules.get(_names(module[:-1]), {}).get("module_calls"))
+                outer = _table(_table(calls.get(module[-1].name)).get("expressions")).get(match[1])
                 return self._referred(module[:-1], outer, module[-1].key, depth + 1)
             if match := _OUTPUT.fullmatch(reference):
                 (step,) = parse_module(match[1])
-                inner = (*module, step)
-                outputs = self.modules.get(tuple(each.name for each in inner), {}).get("outputs", {})
-                return self._referred(inner, outputs.get(match[2], {}).get("expression"), step.key, depth + 1)
+                outputs = _table(_table(self.modules.get(_names((*module, step)))).get("outputs"))
+                inner = _table(outputs.get(match[2])).get("expression")
+                return self._referred((*module, step), inner, step.key, depth + 1)
             if match := _RUNTIME.match(reference):
                 found = address(module, match[0])
                 same = f"{found}{shown_key(key)}"
@@ -261,6 +261,15 @@ def _is(kind: Callable[..., Json], value: Json, what: str) -> Json:
     if not isinstance(value, kind):  # type: ignore[arg-type]
         raise _ShapeError(f"{what} is of the wrong kind, or missing")
     return value
+
+
+def _table(value: Json) -> dict[str, Json]:
+    """Give what stands where there may be a table, or nothing, and nothing else matters."""
+    return value if isinstance(value, dict) else {}
+
+
+def _names(module: ModulePath) -> tuple[str, ...]:
+    return tuple(step.name for step in module)
 
 
 def _resources(values: Json) -> Iterator[tuple[str, _Resource]]:
