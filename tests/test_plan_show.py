@@ -217,8 +217,8 @@ def test_the_command_says_warnings_beside_what_it_prints(tmp_path):
     assert done.stdout.startswith("start, 1: 2 units, 1 dependency\n")
     assert done.returncode == 0
     assert done.stderr == (
-        f"{file}:1: data.coder_script_order.o, rule 0: of module.m only the scripts of phase start are meant; say so with "
-        'phase = "start"\n'
+        f"{file}:1: data.coder_script_order.o, rule 0: of module.m only the scripts of phase start are meant; "
+        'say so with phase = "start"\n'
     )
 
 

@@ -131,10 +131,12 @@ def completion(shell: str) -> "int | None":
 
 
 def plan(path: str, form: str = "text", phase: "Phase | None" = None) -> "int | None":
+    import gc  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
     from fastdag.plan import load, show  # noqa: PLC0415
 
+    gc.disable()  # all of a plan stays; looking for garbage in it again and again takes half of the time
     try:
         found = load(path)
     except ModuleNotFoundError as error:

@@ -9,13 +9,20 @@ from bisect import bisect_right
 Path = tuple[str | int, ...]
 
 _SPACE = re.compile(r"(?:[ \t\r\n,]+|#[^\n]*)*")
-_KEY = re.compile(r"""[ \t]*([A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')[ \t]*""")
+_NAME = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+_KEY = re.compile(rf"[ \t]*({_NAME})[ \t]*")
 _TEXT = (
     r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}|' + r"'''(?:[^']|'{1,2}(?!'))*'{3,5}|" + r'"(?:[^"\\]|\\.)*"|' + r"'[^']*'"
 )
 _STRING = re.compile(_TEXT, re.DOTALL)
-_PLAIN = re.compile(r"[^,\]}#\n]+")
+_PLAIN = re.compile(r"""[^\[{"',\]}#\n \t][^,\]}#\n]*""")
 _FLAT = re.compile(rf"""[\[{{](?>{_TEXT}|[^\[\]{{}}"'#]+)*+[\]}}]""", re.DOTALL)  # with nothing nested, and no comments
+# As much of a table as has nothing nested.
+_BODY = re.compile(
+    rf"(?>[ \t\r\n]+|#[^\n]*|{_NAME}(?:[ \t]*\.[ \t]*{_NAME})*[ \t]*=[ \t]*"
+    rf"(?>{_TEXT}|{_FLAT.pattern}|{_PLAIN.pattern}))*+",
+    re.DOTALL,
+)
 
 
 class Lines:
@@ -36,13 +43,17 @@ class Lines:
         self._text = text
         self._starts = [match.end() for match in re.finditer("\n", text)]
         self._found: dict[Path, int] = {}
-        self._closed: dict[Path, int] = {}  # arrays and inline tables that nobody has looked into
+        # Nobody asks for most lines, so that it is enough to know where to look for them.
+        self._unread: dict[Path, int] = {}  # where the pairs of a table begin
+        self._closed: dict[Path, int] = {}  # where an array or inline table begins
         self._tables: dict[Path, int] = {}  # how many there are so far of each array of tables
         self._scan()
 
     def of(self, path: Path) -> int:
         """Give the line at which a value is defined, or else that of the nearest that holds it."""
-        for length in range(1, len(path) + 1):
+        for length in range(len(path)):
+            if (start := self._unread.pop(path[:length], None)) is not None:
+                self._pairs(path[:length], start)
             if (start := self._closed.pop(path[:length], None)) is not None:
                 self._inside(path[:length], start)
         while path and path not in self._found:
@@ -51,13 +62,19 @@ class Lines:
 
     def _scan(self) -> None:
         table: Path = ()
-        position = self._skip(0)
-        while position < len(self._text):
+        position = 0
+        self._unread[table] = position
+        while (position := self._match(_BODY, position).end()) < len(self._text):
             if self._text[position] == "[":
                 table, position = self._header(position)
+                self._unread[table] = position
             else:
                 position = self._pair(table, position)
-            position = self._skip(position)
+
+    def _pairs(self, table: Path, position: int) -> None:
+        position = self._skip(position)
+        while position < len(self._text) and self._text[position] != "[":
+            position = self._skip(self._pair(table, position))
 
     def _header(self, start: int) -> tuple[Path, int]:
         brackets = 2 if self._text.startswith("[[", start) else 1

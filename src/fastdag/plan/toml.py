@@ -213,6 +213,10 @@ class _Reader:
                     continue
                 for number, entry in enumerate(entries):
                     at = (*path, number)
+                    if isinstance(entry, str) and entry != name and self.phases.get(entry) == self.phases[name]:
+                        wish = (name, entry) if key == "after" else (entry, name)  # what nearly all entries are
+                        yield Wish(*wish, Requirement.SUCCESS, partial(self.place, at))
+                        continue
                     for other, requires in self._entry(entry, name, key, at):
                         if other == name and key not in values:
                             self.problem(at, f"unit {name!r} cannot be {key} itself; give it {key} = [] of its own")
@@ -223,9 +227,6 @@ class _Reader:
 
     def _entry(self, entry: object, name: str, key: str, path: Path) -> Iterator[tuple[str, Requirement]]:
         """Give the units that one entry of `after` or `before` stands for."""
-        if isinstance(entry, str) and entry in self.units:
-            yield entry, Requirement.SUCCESS
-            return
         what = f"unit {name!r}: {key}"
         requires = Requirement.SUCCESS
         if isinstance(entry, dict):
