@@ -332,6 +332,24 @@ def test_json_that_is_not_as_terraform_writes_it_is_a_plan_or_a_problem(seed):
             load_json("plan.json", json.dumps(broken))
 
 
+@pytest.mark.parametrize("text", ["[]", '"x"', "{}", '{"format_version": "2.0", "values": {}}', '{"a": NaN}'])
+def test_other_json(text):
+    with pytest.raises(PlanError, match=r"^plan\.json:1: this is not the output of `terraform show -json`: "):
+        load_json("plan.json", text)
+
+
+@pytest.mark.parametrize("odd", ["\0", "\ud800"])
+def test_characters_that_no_process_can_be_given(odd):
+    with pytest.raises(PlanError, match=r"coder_script\.a: script holds a character that no command may$"):
+        read([script("a", script=f"echo {odd}")], [])
+
+
+def test_half_a_character_in_an_address_can_be_shown():
+    with pytest.raises(PlanError) as raised:
+        read([script("a", key="\ud800")], [])
+    assert problems(raised) == ['coder_script.a["\\ud800"]: an address cannot hold control characters']
+
+
 def test_json_nested_without_end():
     with pytest.raises(PlanError, match="nested too deeply"):
         load_json("plan.json", "[" * 1_000_000)

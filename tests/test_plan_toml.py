@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import tomllib
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,16 @@ run = "true"
     assert made.units["last"].needs == (Need("all", COMPLETION),)
     assert made.units["last"].line == 17
     assert list(made.units) == ["first", "all", "last"]
+
+
+def test_the_example_of_the_readme(plan):
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert needs(plan(example)) == {
+        "clone": set(),
+        "install": {Need("clone", SUCCESS)},
+        "report": {Need("install", COMPLETION)},
+    }
 
 
 def test_defaults_fill_in_and_give_way(plan):
@@ -168,6 +180,11 @@ def test_a_file_of_windows_and_one_that_is_no_text(tmp_path):
         load(path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.toml")
+
+
+def test_arrays_within_arrays_without_end(plan):
+    with pytest.raises(PlanError, match="nested too deeply"):
+        plan(f"a = {'[' * 100_000}")
 
 
 def test_hints_end_where_a_large_plan_misspells_everything(plan):

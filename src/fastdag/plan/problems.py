@@ -12,7 +12,7 @@ from fastdag.plan.model import Problem
 _HINTED = 20  # misspelled names that get a hint: finding what is near takes its time in a large plan
 _LISTED = 8
 _LENGTH = 256  # of a name, as a service takes it; every run has one
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and halves of characters, which no terminal takes
 
 
 class Problems:

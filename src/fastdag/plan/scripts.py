@@ -26,6 +26,7 @@ _KEY = r'\[(?:(\d+)|("(?:[^"\\]|\\.)*"))\]'
 _STEP = re.compile(rf"module\.([\w-]+)(?:{_KEY})?(?:\.|$)")
 _SCRIPT_SELECTOR = re.compile(rf"coder_script\.([\w-]+)(?:{_KEY})?")
 _MODULE_SELECTOR = re.compile(r"module\.([\w-]+)")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what the arguments of a process cannot hold
 _WITHIN_MODULE = re.compile(r"module\.([\w-]+)[\[.].*", re.DOTALL)
 
 
@@ -168,8 +169,8 @@ def plan_of(
             problems.add(script.file, script.line, f"{script.address}: an address {flaw}")
         if (script.on_start or script.on_stop) and script.text is not None and not script.text.strip():
             problems.add(script.file, script.line, f"{script.address}: script is empty")
-        if "\0" in (script.text or ""):
-            problems.add(script.file, script.line, f"{script.address}: script holds a NUL character")
+        if _NO_TEXT.search(script.text or ""):
+            problems.add(script.file, script.line, f"{script.address}: script holds a character that no command may")
         for phase, runs in zip(PHASES, (script.on_start, script.on_stop), strict=True):
             if runs:
                 # A script that does both is two units; no rule may select it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from fastdag.plan.model import Plan
 from fastdag.plan.problems import Problems
@@ -42,16 +42,14 @@ def load_json(file: str, text: str) -> Plan:
     """
     problems = Problems()
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_refuse)
+        scripts, rules, declared = _Reader(file, text, document, problems).read()
     except json.JSONDecodeError as error:
         problems.add(file, error.lineno, f"not JSON: {error.msg[0].lower()}{error.msg[1:]}")
         raise problems.error() from None
     except RecursionError:
         problems.add(file, 1, "this is nested too deeply to be the output of `terraform show -json`")
         raise problems.error() from None
-    reader = _Reader(file, text, document, problems)
-    try:
-        scripts, rules, declared = reader.read()
     except _ShapeError as error:
         problems.add(file, 1, f"this is not the output of `terraform show -json`: {error}")
         raise problems.error() from None
@@ -60,6 +58,10 @@ def load_json(file: str, text: str) -> Plan:
 
 class _ShapeError(Exception):
     """A value is not what Terraform writes there."""
+
+
+def _refuse(word: str) -> NoReturn:
+    raise _ShapeError(f"{word} is no number")
 
 
 class _Resource(NamedTuple):

@@ -42,6 +42,9 @@ def load_toml(file: str, text: str) -> Plan:
     except tomllib.TOMLDecodeError as error:
         problems.add(file, *_syntax(str(error), text))
         raise problems.error() from None
+    except RecursionError:
+        problems.add(file, 1, "this is nested too deeply")
+        raise problems.error() from None
     return _Reader(file, text, document, problems).read()
 
 
