@@ -149,7 +149,7 @@ def rule(run, after, requires=None, phase=None):
     return {"run": run, "after": after, "requires": requires, "phase": phase}
 
 
-def read(scripts, rules, agents=None, calls=(), children=(), others=()):
+def read(scripts, rules, agents=None, calls=(), children=(), others=(), prior=()):
     """Read a plan with these scripts in its root module; a call is (name, arguments, declaration of the module)."""
     declared = [each for _, each in scripts] + [declaration("coder_script_order", "startup", mode="data")]
     declared += [declaration("coder_script", name) for name in others]
@@ -164,7 +164,9 @@ def read(scripts, rules, agents=None, calls=(), children=(), others=()):
                         "child_modules": list(children),
                     }
                 },
-                "prior_state": {"values": {"root_module": {"resources": [order(*rules)] if rules else []}}},
+                "prior_state": {
+                    "values": {"root_module": {"resources": [*prior, *([order(*rules)] if rules else [])]}}
+                },
                 "configuration": {
                     "root_module": {
                         "resources": declared,
@@ -289,6 +291,7 @@ def test_an_agent_behind_a_local_is_the_only_one_or_unknown():
     scripts = [script(name, references=["local.agent"]) for name in ("a", "b")]
     rules = [rule(["coder_script.a"], ["coder_script.b"])]
     assert read(scripts, rules).agents == ("coder_agent.main",)
+    assert read(scripts, rules, prior=[agent("removed")]).agents == ("coder_agent.main",)
     with pytest.raises(PlanError) as raised:
         read(scripts, rules, agents=[agent("main"), agent("gpu")])
     assert problems(raised) == [
@@ -411,6 +414,7 @@ EXPRESSIONS = [
     ('local.map["a"].b.0', "one"),
     ('!(true && false) || false ? "yes" : "no"', "yes"),
     ('1 == "1" ? "yes" : "no"', "no"),
+    ('true == 1 ? "yes" : "no"', "no"),
     ('var.given != "default" ? var.given : "no"', "given"),
     ("-local.number", "-2.5"),
 ]
