@@ -231,6 +231,7 @@ def _add_plan(commands: Any) -> None:
         help="check a plan and show what would run when",
         description="Check a plan, all of it, and show its generations, its longest path and what may run at once.\n"
         "A plan is a file in TOML, the JSON of `terraform show -json`, or a folder of .tf files (extra [terraform]).",
+        epilog=CODES,
     )
     _complete(plan.add_argument("path", metavar="PLAN", help="the file or folder"), "file")
     plan.add_argument(
