@@ -37,6 +37,14 @@ exec gives the exit status of the command once that runs: 126 when it cannot be 
 128 + N when signal N killed it.
 """
 
+RUN_CODES = f"""\
+exit codes:
+  0    all units completed
+  {FAILED}    some did not
+  {USAGE}    the command line makes no sense, or the plan has problems, which standard error names; nothing ran
+  130  interrupted by SIGINT; 143 by SIGTERM, 129 by SIGHUP
+"""
+
 
 def report(error: Exception) -> int:
     """Say what went wrong and give the exit code; an error that nobody foresaw is raised again."""

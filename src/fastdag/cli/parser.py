@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import fastdag
-from fastdag.cli.failures import CODES, USAGE
+from fastdag.cli.failures import CODES, RUN_CODES, USAGE
 from fastdag.cli.output import DEPENDENCY_COLUMNS, UNIT_COLUMNS
 from fastdag.cli.verbs import TIMEOUT
 from fastdag.durations import parse_duration
@@ -111,6 +112,7 @@ def make_parser() -> Parser:
     _add_sync(commands)
     _add_serve(commands)
     _add_plan(commands)
+    _add_run(commands)
     completion = commands.add_parser(
         "completion",
         help="print what a shell needs to complete the words of fastdag",
@@ -243,6 +245,57 @@ def _add_plan(commands: Any) -> None:
     )
     plan.add_argument("--phase", choices=("start", "stop"), help="only what runs in this phase (default: both)")
     plan.set_defaults(verb="plan")
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a plan: each unit as a process, as soon as it is ready",
+        description="Check a plan, run its units, each as a process as soon as it is ready, and say how they ended.\n"
+        "While it runs, FASTDAG_SOCKET names a service on the same units for `fastdag sync`. Needs the extra [run].",
+        epilog=RUN_CODES,
+    )
+    _complete(run.add_argument("path", metavar="PLAN", help="the file or folder, as of `fastdag plan`"), "file")
+    run.add_argument(
+        "-j",
+        "--jobs",
+        metavar="N",
+        type=_checked(_jobs),
+        default=len(os.sched_getaffinity(0)),
+        help="how many units run at a time (default: as many as there are processors, here %(default)s)",
+    )
+    run.add_argument("-k", "--keep-going", action="store_true", help="start what can be started, also after a failure")
+    run.add_argument("--only", metavar="UNIT", nargs="+", action="extend", help="run these and all they come after")
+    run.add_argument("--phase", choices=("start", "stop"), help="which units to run (default: start)")
+    folder = run.add_argument("--log-dir", metavar="DIR", help="where their output goes (default: a new folder)")
+    _complete(folder, "file")
+    run.add_argument(
+        "--log-limit",
+        metavar="SIZE",
+        type=_checked(_size),
+        default=256 << 20,
+        help="how much a unit may print, as 100K, 10M or 1G (default: 256M); it fails when that is not enough",
+    )
+    run.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="text (the default), or an object a line"
+    )
+    run.set_defaults(verb="run")
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise ValueError(f"{text!r} is no number of units; write 1 or more")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    number, factor = (text[:-1], _SIZES[text[-1]]) if text[-1:] in _SIZES else (text, 1)
+    if not (number.isascii() and number.isdigit() and 0 < int(number) * factor < 2**63):
+        raise ValueError(f"{text!r} is no size; write bytes, or a number with K, M or G")
+    return int(number) * factor
+
+
+_SIZES: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def _complete(action: argparse.Action, how: object) -> None:

@@ -148,6 +148,37 @@ def plan(path: str, form: str = "text", phase: "Phase | None" = None) -> "int | 
     return None
 
 
+def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None, **options: "Any") -> int:
+    import sys  # noqa: PLC0415
+
+    from fastdag.cli.failures import USAGE, without_extra  # noqa: PLC0415
+    from fastdag.errors import PlanError  # noqa: PLC0415
+    from fastdag.plan import load  # noqa: PLC0415
+
+    try:
+        found = load(path)
+    except ModuleNotFoundError as error:
+        return without_extra("fastdag run of .tf files", error, "terraform")
+    except PlanError as error:
+        from fastdag.cli.failures import report  # noqa: PLC0415
+
+        report(error)
+        return USAGE
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    print(*found.warnings, sep="\n", end="\n" if found.warnings else "", file=sys.stderr)
+    try:
+        from fastdag.runner import run as runner  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return without_extra("fastdag run", error, "run")
+    try:
+        return runner.run(runner.select(found, phase, only), runner.Options(**options))
+    except runner.RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+
+
 def serve(**options: object) -> int:
     from argparse import Namespace  # noqa: PLC0415
 

@@ -198,6 +198,16 @@ class Service:
         """Give a unit another status; it is tied to its process no longer."""
         return self._end(request.unit, request.status, request.reason)
 
+    def set_status(self, unit: str, status: str, reason: str | None = None) -> None:
+        """Give a unit another status, without a request; its name and the reason are not looked at.
+
+        Raises
+        ------
+        UnitNotFoundError, SameStatusError
+            As `Manager.update_status`.
+        """
+        self._set(unit, status, reason, None)
+
     def complete(self, request: End) -> UnitView:
         """Set a unit to `completed`."""
         return self._end(request.unit, Status.COMPLETED, request.reason)

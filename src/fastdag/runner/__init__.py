@@ -1,0 +1,1 @@
+"""Runs what a plan declares: commands as processes, each as soon as it is ready."""
