@@ -2,9 +2,9 @@
 
 Guarantees
 ----------
-- A unit has ended when its first process has and nothing that it started is left. What lives longer than `LINGER` behind
-  the first process is ended, and that is a failure of the unit.
-- Whoever holds the pipe of a unit's output open does not keep the unit from ending, and a unit that closes it is not over.
+- A unit has ended when its first process has and nothing that it started is left. What lives longer than `LINGER`
+  behind the first process is ended, and that is a failure of the unit.
+- Whoever holds the pipe of a unit's output open does not keep the unit from ending, and one that closes it goes on.
 - After `Family.close` no process lives that a unit started, directly or not, whatever session or environment it gave
   itself: orphans become children of this process, a child subreaper.
 

@@ -3,8 +3,8 @@
 Guarantees
 ----------
 - A unit is started once it is ready, and only then; again only as often as it may be retried.
-- All that happens is in one Manager, which scripts reach through the socket in `FASTDAG_SOCKET`. Units of their own live
-  there, too, and are not run.
+- All that happens is in one Manager, which scripts reach through the socket in `FASTDAG_SOCKET`. Units of their own
+  live there, too, and are not run.
 - However the run ends but by SIGKILL, no process of it is left, nor its socket.
 
 Assumes
@@ -22,7 +22,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -162,7 +162,7 @@ def _allow_files(count: int) -> None:
 def _private_folder() -> Iterator[Path]:
     """Have a folder for the socket, whose path may not be long."""
     longest = SOCKET_PATH - len("/fastdag-run-12345678/s.lock")
-    there = None if len(os.fsencode(tempfile.gettempdir())) <= longest else "/tmp"  # noqa: S108 - by mkdtemp
+    there = None if len(os.fsencode(tempfile.gettempdir())) <= longest else "/tmp"
     folder = tempfile.mkdtemp(prefix="fastdag-run-", dir=there)
     try:
         yield Path(folder)
@@ -348,7 +348,7 @@ class _Run:
         """Set to canceled what did not run, dependents first, as they would be skipped else."""
         for name in self._manager.graph.topological_sort():
             record = self._records.get(name)
-            if record is None or record.settled:
+            if record is None or record.settled or name in self._running:
                 continue
             why = self._closed
             if why is None:
@@ -377,6 +377,7 @@ class _Run:
 
     def _stop(self, why: str) -> None:
         self._closed = f"the run was ended by {why}"
+        self._cancel_rest()  # first, or what depends on those that run would be skipped
         for process in list(self._processes.values()):
             process.stop(Status.CANCELED, f"ended by {why} of the run")
         self._fill_soon()
