@@ -163,6 +163,7 @@ def test_only_takes_what_it_comes_after(runner):
 
 LONE = "[units.a]\nrun='true'\n"
 STOP = f"{LONE}phase='stop'\n"
+PROBLEM = "error: a problem in the plan; nothing of it runs\n"
 SEE = "see: fastdag run --help\n"
 
 
@@ -183,8 +184,7 @@ SEE = "see: fastdag run --help\n"
         (
             f"{LONE}after=['b']\n",
             [],
-            "plan.toml:3: unit 'a': after: there is no unit 'b'; there is 'a'\n"
-            "error: a problem in the plan; nothing of it runs\n",
+            f"plan.toml:3: unit 'a': after: there is no unit 'b'; there is 'a'\n{PROBLEM}",
         ),
     ],
 )

@@ -279,6 +279,13 @@ def _add_run(commands: Any) -> None:
     run.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="text (the default), or an object a line"
     )
+    journal = run.add_argument("--journal", metavar="FILE", help="keep all that happens in a file, for --resume")
+    _complete(journal, "file")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the journal: what completed is not run again, what did not, is",
+    )
     run.set_defaults(verb="run")
 
 

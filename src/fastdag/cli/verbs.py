@@ -169,12 +169,13 @@ def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None
         return USAGE
     print(*found.warnings, sep="\n", end="\n" if found.warnings else "", file=sys.stderr)
     try:
+        from fastdag.runner import resume  # noqa: PLC0415
         from fastdag.runner import run as runner  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return without_extra("fastdag run", error, "run")
     try:
         return runner.run(runner.select(found, phase, only), runner.Options(**options))
-    except runner.RunError as error:
+    except (runner.RunError, resume.ResumeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
 

@@ -63,6 +63,10 @@ class Report:
         if earlier := sum(record.earlier for record in self.records.values()):
             self.print(f"{_count(earlier)} of {len(self.records):,} completed before")
 
+    def survivors(self, names: Sequence[str]) -> None:
+        """Tell of processes that outlived the run before."""
+        self.print(f"ended what still ran of the run before: {printable(', '.join(names))}")
+
     def started(self, record: Record) -> None:
         """Tell that a unit was started, for the first time or again."""
         again = f"  (attempt {record.attempts})" if record.attempts > 1 else ""
@@ -139,6 +143,10 @@ class JsonReport(Report):
         """Tell that the run begins."""
         earlier = sum(record.earlier for record in self.records.values())
         self._say("begin", units=len(self.records), completed_before=earlier)
+
+    def survivors(self, names: Sequence[str]) -> None:
+        """Tell of processes that outlived the run before."""
+        self._say("survivors", processes=names)
 
     def started(self, record: Record) -> None:
         """Tell that a unit was started, for the first time or again."""

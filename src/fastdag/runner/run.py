@@ -22,25 +22,28 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import uvloop
 
-from fastdag.errors import FastDAGError, SameStatusError
+from fastdag.errors import FastDAGError, JournalError, SameStatusError
 from fastdag.events import Event
 from fastdag.manager import Manager
 from fastdag.plan import Plan, PlannedUnit
 from fastdag.plan.problems import Problems, printable
 from fastdag.runner.logs import Log, file_name
-from fastdag.runner.processes import CannotStartError, Family, Outcome, Process
+from fastdag.runner.processes import CannotStartError, Family, Outcome, Process, survivors
 from fastdag.runner.progress import JsonReport, Report, Summary
 from fastdag.runner.record import FAILURES, Record
+from fastdag.runner.resume import run_name, take_up
 from fastdag.runner.schedule import Schedule
 from fastdag.service.app import application
+from fastdag.service.journal import Journal
 from fastdag.service.listener import SOCKET_PATH, SocketFile
 from fastdag.service.metrics import Metrics
 from fastdag.service.protocol import HttpServer, UnixProtocol
@@ -74,6 +77,10 @@ class Options(NamedTuple):
     log_limit : int
         Bytes that a unit may print.
     output : {"text", "json"}
+    journal : str or None
+        A file to keep all that happens in.
+    resume : bool
+        Whether to go on with the run that the journal has.
     """
 
     jobs: int
@@ -81,6 +88,8 @@ class Options(NamedTuple):
     log_dir: str | None = None
     log_limit: int = LOG_LIMIT
     output: str = "text"
+    journal: str | None = None
+    resume: bool = False
 
 
 def select(plan: Plan, phase: str | None, only: list[str] | None) -> dict[str, PlannedUnit]:
@@ -120,9 +129,21 @@ def run(units: Mapping[str, PlannedUnit], options: Options) -> int:
 
     Raises
     ------
-    RunError
-        If there is no place for logs.
+    RunError, ResumeError
+        If there is no place for logs, or the journal does not go with it; nothing was run.
+    JournalError
+        If the journal cannot be used, or no longer be written.
     """
+    if options.journal is None:
+        if options.resume:
+            raise RunError("--resume goes with --journal FILE")
+        return _run(units, options, None)
+    with closing(Journal(options.journal)) as journal:
+        take_up(journal, units, options.resume)
+        return _run(units, options, journal)
+
+
+def _run(units: Mapping[str, PlannedUnit], options: Options, journal: Journal | None) -> int:
     log_dir = _log_dir(options.log_dir)
     _allow_files(options.jobs * _FILES + _OTHER_FILES)
     records = {name: Record(name, unit.title, log_dir / f"{file_name(name)}.log") for name, unit in units.items()}
@@ -131,7 +152,7 @@ def run(units: Mapping[str, PlannedUnit], options: Options) -> int:
         place = SocketFile(folder / "s")
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                code = runner.run(_Run(units, options, records, report, log_dir).run(place))
+                code = runner.run(_Run(units, options, records, report, log_dir, journal).run(place))
         finally:
             place.close()
     if report.flaw is not None and not isinstance(report.flaw, BrokenPipeError):
@@ -178,7 +199,9 @@ class _Run:
         records: dict[str, Record],
         report: Report,
         log_dir: Path,
+        journal: Journal | None,
     ) -> None:
+        self._journal = journal
         self._units = units
         self._options = options
         self._records = records
@@ -191,6 +214,8 @@ class _Run:
         self._signal: int | None = None
         self._fault: BaseException | None = None
         self._filling = False
+        self._untold: list[Callable[[], None]] = []  # what is not in the journal yet
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self, place: SocketFile) -> int:
         """Run all, and give the exit code."""
@@ -198,10 +223,11 @@ class _Run:
         self._over: asyncio.Future[None] = loop.create_future()
         loop.set_exception_handler(self._on_fault)
         began = time.monotonic()
-        self._family = family = Family(os.urandom(8).hex())
+        self._family = family = Family(os.urandom(8).hex() if self._journal is None else run_name(self._journal))
         self._manager = Manager(auto_skip=True, on_error=lambda error, *_: self._stop_for(error))
         limits = Limits()
-        self._service = Service(self._manager, limits=limits._replace(names=limits.names + len(self._units)))
+        limits = limits._replace(names=limits.names + len(self._units))
+        self._service = Service(self._manager, self._journal, limits, self._stop_for)
         self._environment = {**os.environ, "FASTDAG_SOCKET": str(place.path)}
         self._schedule = Schedule(self._manager, self._units, self._options.jobs)
         for number in _SIGNALS:
@@ -211,7 +237,7 @@ class _Run:
         await server.listen(place.socket)
         timer = loop.create_task(self._tell_waiting())
         try:
-            self._begin()
+            await self._begin()
             await self._over
             self._cancel_rest()
         finally:
@@ -222,6 +248,8 @@ class _Run:
             await server.ended(1.0)
             for log in self._logs.values():
                 log.close()
+        while self._telling is not None:
+            await self._telling
         if self._fault is not None:
             self._report.close()
             raise self._fault
@@ -232,15 +260,39 @@ class _Run:
         self._report.close()
         return code
 
-    def _begin(self) -> None:
-        self._manager.register_all(self._units)
-        self._manager.add_dependencies(
-            (name, need.unit, need.requires) for name, unit in self._units.items() for need in unit.needs
-        )
+    async def _begin(self) -> None:
+        if self._journal is not None:
+            await self._end_survivors()
+        if all(unit.id not in self._units for unit in self._manager.units()):
+            self._manager.register_all(self._units)
+            self._manager.add_dependencies(
+                (name, need.unit, need.requires) for name, unit in self._units.items() for need in unit.needs
+            )
+        else:
+            self._set_back()
         self._manager.subscribe(self._hear, kinds=("state", "status"))
         self._report.begin()
         self._schedule.fill()
         self._fill_soon()
+
+    async def _end_survivors(self) -> None:
+        """End the processes of the run before, where it was killed: their units run again."""
+        name = self._family.run
+        if found := survivors(name):
+            await self._family.end(lambda: survivors(name), self._family.grace)
+            self._report.survivors([each.name for each in found])
+
+    def _set_back(self) -> None:
+        """Let all units of the run before that did not complete run again."""
+        for name in reversed(self._manager.graph.topological_sort()):  # what others come after, before these
+            record = self._records.get(name)
+            if record is None:
+                continue
+            status = self._manager.unit(name).status
+            if status == Status.COMPLETED:
+                record.status, record.earlier = status, True
+            elif status != Status.PENDING:
+                self._service.set_status(name, Status.PENDING)
 
     def _code(self, left: bool) -> int:
         if self._signal is not None:
@@ -289,7 +341,7 @@ class _Run:
         self._processes[unit.name] = process
         record.attempts += 1
         record.began = time.monotonic()
-        self._report.started(record)
+        self._tell(partial(self._report.started, replace(record)))
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -301,7 +353,7 @@ class _Run:
         again = outcome.status in FAILURES and record.attempts <= unit.retries
         if again and self._signal is None and self._fault is None and log.flaw is None:
             reason = outcome.reason or ""
-            self._report.retried(record, reason, outcome.seconds)
+            self._tell(partial(self._report.retried, replace(record), reason, outcome.seconds))
             log.note(f"{reason}; attempt {record.attempts + 1} of {unit.retries + 1}")
             self._attempt(unit)
             return
@@ -325,7 +377,7 @@ class _Run:
     def _settle(self, name: str, status: str, reason: str | None) -> None:
         record = self._records[name]
         record.status, record.reason = status, reason
-        self._report.settled(record)
+        self._tell(partial(self._report.settled, replace(record)))
 
     def _hear(self, event: Event) -> None:
         """Take note of what happens in the manager, by the run itself and by others."""
@@ -364,7 +416,7 @@ class _Run:
         if self._closed is None:
             self._closed = why
             if any(not record.settled and name not in self._running for name, record in self._records.items()):
-                self._report.stopping(f"{why}; nothing new starts")
+                self._tell(partial(self._report.stopping, f"{why}; nothing new starts"))
 
     def _on_signal(self, number: int) -> None:
         if self._signal is not None:
@@ -372,7 +424,7 @@ class _Run:
             return
         self._signal = number
         name = signal.Signals(number).name
-        self._report.stopping(f"{name}; again: at once")
+        self._tell(partial(self._report.stopping, f"{name}; again: at once"))
         self._stop(name)
 
     def _stop(self, why: str) -> None:
@@ -395,12 +447,32 @@ class _Run:
         else:
             loop.default_exception_handler(context)
 
+    # --- telling --------------------------------------------------------------------------------------------------
+
+    def _tell(self, news: Callable[[], None]) -> None:
+        """Tell something, once what has happened so far is in the journal: nobody is told what a crash could undo."""
+        if self._journal is None:
+            news()
+            return
+        self._untold.append(news)
+        if self._telling is None:
+            self._telling = self._loop.create_task(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        while self._untold:
+            some, self._untold = self._untold, []
+            with suppress(JournalError):  # which ends the run, and is told at its end
+                await self._service.settled()
+            for news in some:
+                news()
+        self._telling = None
+
     # --- logs -----------------------------------------------------------------------------------------------------
 
     def _log(self, name: str) -> Log:
         log = self._logs.get(name)
         if log is None:
-            log = self._logs[name] = Log(self._records[name].log, self._options.log_limit)
+            log = self._logs[name] = Log(self._records[name].log, self._options.log_limit, append=self._options.resume)
         return log
 
     async def _tell_waiting(self) -> None:

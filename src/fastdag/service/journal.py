@@ -12,7 +12,7 @@ Guarantees
 
 Assumes
 -------
-- All methods are called in one thread, that of the event loop; `load` before `start`.
+- All methods are called in one thread, that of the event loop; `load`, `note` and `set_note` before `start`.
 - The disk keeps what fsync has returned for.
 - No child of a fork that has inherited a journal ends by itself (`sys.exit`): it would close it for both. `exec` and
   `os._exit` are harmless.
@@ -104,6 +104,7 @@ _SCHEMA = (
         UNIQUE (unit, depends_on)
     )""",
 )
+_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)"
 _UNITS = f"SELECT {', '.join(UnitRow._fields)} FROM units ORDER BY number"
 _DEPENDENCIES = f"SELECT {', '.join(DependencyRow._fields)} FROM dependencies ORDER BY number"
 
@@ -203,6 +204,21 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(self.path, f"cannot be read: {_said(error)}; {_START_AGAIN}") from error
         return units, dependencies
+
+    def note(self, name: str) -> str | None:
+        """Give what was noted under a name, by whoever has the journal: None if nothing was."""
+        try:
+            found = self._connection.execute("SELECT text FROM notes WHERE name = ?", [name]).fetchone()
+        except sqlite3.Error as error:
+            raise JournalError(self.path, f"cannot be read: {_said(error)}; {_START_AGAIN}") from error
+        return None if found is None else str(found[0])
+
+    def set_note(self, name: str, text: str) -> None:
+        """Note something, instead of what was noted under the name; it is on the disk when this returns."""
+        try:
+            self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", [name, text])
+        except sqlite3.Error as error:
+            raise JournalError(self.path, f"could not be written: {_said(error)}; {_START_AGAIN}") from error
 
     def start(
         self,
@@ -392,6 +408,7 @@ class Journal:
             # What a service wrote that was killed may not be on the disk yet; now it is.
             run("PRAGMA wal_checkpoint(TRUNCATE)")
             run("BEGIN EXCLUSIVE")  # takes the lock, and makes the log
+            run(_NOTES)
             run("COMMIT")
             self._places = {name: _identity(os.stat(name)) for name in (self.path, self.path + "-wal")}
         except BaseException:
