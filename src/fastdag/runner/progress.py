@@ -50,13 +50,15 @@ class Report:
     ----------
     flaw : OSError or None
         Why it cannot be written.
+    began : float
+        When the run began, by the monotonic clock.
     """
 
     def __init__(self, records: Mapping[str, Record], out: TextIO | None = None) -> None:
         self.records = records
         self.flaw: OSError | None = None
         self._out = sys.stdout if out is None else out
-        self._began = time.monotonic()
+        self.began = time.monotonic()
 
     def begin(self) -> None:
         """Tell that the run begins."""
@@ -112,8 +114,11 @@ class Report:
         self.print(f"\n{_count(len(summary.records))}: {parts}; {format_duration(summary.seconds)}")
         self.print(f"logs: {summary.log_dir}")
 
+    def tick(self) -> None:
+        """Show how time goes by, where that can be shown."""
+
     def close(self) -> None:
-        """Let go of the terminal."""
+        """Let go of the terminal: what is printed from now on stands there as it is."""
 
     def table(self, table: Sequence[Sequence[str]]) -> None:
         """Print rows, the head first."""

@@ -15,6 +15,7 @@ Assumes
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import shutil
@@ -53,6 +54,8 @@ from fastdag.units import Dependency, shown
 
 NOTICE: Final = 30.0  # seconds after which a waiting unit's log says, again, what it waits for
 LOG_LIMIT: Final = 256 << 20  # bytes of a unit's output
+_TICK: Final = 0.25  # seconds between two pictures on a terminal
+_TICKED: Final = 50_000  # units that are counted a second for that
 _AT_ONCE: Final = 100  # logs that are written in a row before the event loop gets its turn
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FILES: Final = 3  # open at once for a unit: log, pipe, process
@@ -147,7 +150,7 @@ def _run(units: Mapping[str, PlannedUnit], options: Options, journal: Journal | 
     log_dir = _log_dir(options.log_dir)
     _allow_files(options.jobs * _FILES + _OTHER_FILES)
     records = {name: Record(name, unit.title, log_dir / f"{file_name(name)}.log") for name, unit in units.items()}
-    report = JsonReport(records) if options.output == "json" else Report(records)
+    report = _report(units, options, records)
     with _private_folder() as folder:
         place = SocketFile(folder / "s")
         try:
@@ -155,10 +158,20 @@ def _run(units: Mapping[str, PlannedUnit], options: Options, journal: Journal | 
                 code = runner.run(_Run(units, options, records, report, log_dir, journal).run(place))
         finally:
             place.close()
-    if report.flaw is not None and not isinstance(report.flaw, BrokenPipeError):
+    if report.flaw is not None and report.flaw.errno not in (errno.EPIPE, errno.EIO):  # then somebody still reads
         print(f"error: cannot write the output: {report.flaw.strerror}", file=sys.stderr)
         code = code or 1
     return code
+
+
+def _report(units: Mapping[str, PlannedUnit], options: Options, records: Mapping[str, Record]) -> Report:
+    if options.output == "json":
+        return JsonReport(records)
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        from fastdag.runner.live import LiveReport  # noqa: PLC0415 - rich takes its time to load
+
+        return LiveReport(records, units, options.jobs)
+    return Report(records)
 
 
 def _log_dir(given: str | None) -> Path:
@@ -235,13 +248,14 @@ class _Run:
                 loop.add_signal_handler(number, self._on_signal, number)
         server = HttpServer(application(self._service, Metrics(self._service)), UnixProtocol)
         await server.listen(place.socket)
-        timer = loop.create_task(self._tell_waiting())
+        timers = [loop.create_task(self._tell_waiting()), loop.create_task(self._tick())]
         try:
             await self._begin()
             await self._over
             self._cancel_rest()
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
             left = await family.close()
             server.shut()
             self._service.stop()
@@ -250,14 +264,13 @@ class _Run:
                 log.close()
         while self._telling is not None:
             await self._telling
+        self._report.close()
         if self._fault is not None:
-            self._report.close()
             raise self._fault
         if left:
             self._report.strays(left)
         code = self._code(bool(left))
         self._report.end(Summary(self._records, time.monotonic() - began, self._log_dir, code))
-        self._report.close()
         return code
 
     async def _begin(self) -> None:
@@ -466,6 +479,12 @@ class _Run:
             for news in some:
                 news()
         self._telling = None
+
+    async def _tick(self) -> None:
+        seconds = max(_TICK, len(self._units) / _TICKED)
+        while True:
+            await asyncio.sleep(seconds)
+            self._report.tick()
 
     # --- logs -----------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Schedule:
         self._jobs = jobs
         self._manager = manager
         self._units = units
-        behind = _behind(units)
+        behind = longest_behind(units)
         self._ranks: dict[str, _Rank] = {
             name: (-unit.priority, -behind[name], place) for place, (name, unit) in enumerate(units.items())
         }
@@ -108,8 +108,11 @@ class Schedule:
         return min(unit.slots, self._jobs)
 
 
-def _behind(units: Mapping[str, PlannedUnit]) -> dict[str, float]:
-    """Give how long the longest path takes that begins with each unit. O(n + m)."""
+def longest_behind(units: Mapping[str, PlannedUnit]) -> dict[str, float]:
+    """Give how long the longest path takes that begins with each unit. O(n + m).
+
+    In expected seconds where any unit has them; else in units.
+    """
     timed = any(unit.expected is not None for unit in units.values())
     own = {name: (unit.expected or 0.0) if timed else 1.0 for name, unit in units.items()}
     dependents = dict.fromkeys(units, 0)

@@ -103,8 +103,8 @@ _SCHEMA = (
         requires TEXT NOT NULL CHECK (typeof(requires) = 'text'),
         UNIQUE (unit, depends_on)
     )""",
+    "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)",
 )
-_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)"
 _UNITS = f"SELECT {', '.join(UnitRow._fields)} FROM units ORDER BY number"
 _DEPENDENCIES = f"SELECT {', '.join(DependencyRow._fields)} FROM dependencies ORDER BY number"
 
@@ -408,7 +408,6 @@ class Journal:
             # What a service wrote that was killed may not be on the disk yet; now it is.
             run("PRAGMA wal_checkpoint(TRUNCATE)")
             run("BEGIN EXCLUSIVE")  # takes the lock, and makes the log
-            run(_NOTES)
             run("COMMIT")
             self._places = {name: _identity(os.stat(name)) for name in (self.path, self.path + "-wal")}
         except BaseException:
