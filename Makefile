@@ -16,8 +16,9 @@ SOURCES := pyproject.toml setup.py $(wildcard src/fastdag/*.pyx src/fastdag/*.px
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-run: $(VENV)/.built  ## build, and take two real graphs through a Manager from several threads
+run: $(VENV)/.built  ## build, take two real graphs through a Manager from several threads, and run a plan
 	$(BIN)/python -m profiles.stress
+	PATH="$(abspath $(BIN)):$$PATH" fastdag run examples/workspace.toml
 
 test: lint types pytest  ## everything that has to pass: lint, types, tests
 

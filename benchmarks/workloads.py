@@ -4,6 +4,7 @@ An edge `source -> target` reads *source depends on target*. A hidden order is a
 that only the generator knows: edges run along it, so that they close no cycle, and nothing else tells of it.
 """
 
+import json
 import lzma
 import random as _random
 from array import array
@@ -28,6 +29,13 @@ class Workload:
     name: str
     vertices: list[str]
     edges: list[Pair]
+
+
+@dataclass(frozen=True)
+class Workflow(Workload):
+    """A recorded run of tasks; an edge is a task and one of its parents, which had to be over before it began."""
+
+    seconds: dict[str, float]  # what each task took
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,19 @@ def packages(*, shuffled: bool = False, seed: int = SEED) -> Workload:
     edges = [(names.setdefault(a, a), names.setdefault(b, b)) for a, b in _lines("debian-bookworm-depends.txt.xz")]
     workload = Workload("packages", list(names), edges)
     return _shuffled(workload, seed) if shuffled else workload
+
+
+WORKFLOWS = ("helloworld-forkjoin-10-chameleon", "sarek-dirt02-001", "montage-chameleon-2mass-05d-001")
+
+
+def workflow(name: str) -> Workflow:
+    """One of `WORKFLOWS`, with its tasks in file order."""
+    with lzma.open(DATA / f"{name}.json.xz", "rt", encoding="utf-8") as file:
+        recorded = json.load(file)["workflow"]
+    tasks = recorded["specification"]["tasks"]
+    edges = [(task["id"], parent) for task in tasks for parent in task["parents"]]
+    seconds = {task["id"]: task["runtimeInSeconds"] for task in recorded["execution"]["tasks"]}
+    return Workflow(name, [task["id"] for task in tasks], edges, seconds)
 
 
 def mixed(threads: int = 200, operations: int = 50, seed: int = SEED) -> list[list[Operation]]:

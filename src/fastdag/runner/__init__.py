@@ -1,1 +1,1 @@
-"""Runs what a plan declares: commands as processes, each as soon as it is ready."""
+"""What runs things in the order of a graph: the commands of a plan (`fastdag run`)."""
