@@ -6,7 +6,7 @@ as in `_core.pyx`.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from libcpp.vector cimport vector
 
@@ -95,7 +95,8 @@ cdef inline bint machine_start(Machine *m, bint statuses, int32_t names):
     m.spare = new vector[int32_t]()
     m.most = names
     m.refs = <atomic[uint64_t] *>calloc(NAMES, sizeof(atomic[uint64_t]))
-    m.name_of = <atomic[int32_t] *>malloc(4 * NAMES * sizeof(atomic[int32_t]))
+    # Zeroed: else it is up to what malloc left there whether a store changes anything, and so whether it conflicts.
+    m.name_of = <atomic[int32_t] *>calloc(4 * NAMES, sizeof(atomic[int32_t]))
     if statuses:
         segments_reserve(&m.core.board.masks, 0, sizeof(Masks))
         masks_at(&m.core.board, 1).satisfied = 4
