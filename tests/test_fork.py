@@ -496,7 +496,9 @@ def test_graphs_that_come_and_go():
 
     def body():
         graphs = [Graph() for _ in range(5)]
-        random.shuffle(graphs)
+        # Not with random.shuffle(), whose generator all threads share: without the interpreter lock a child of CPython
+        # hangs when it seeds that anew and another thread was just being handed the lock of the object.
+        random.Random().shuffle(graphs)
         while graphs:
             graphs.pop().add_edge(1, 2)
 
