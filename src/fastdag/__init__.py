@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastdag.errors import ServiceError as ServiceError
     from fastdag.errors import ServiceNotFoundError as ServiceNotFoundError
     from fastdag.errors import StatusRequiredError as StatusRequiredError
+    from fastdag.errors import TaskNotRunError as TaskNotRunError
     from fastdag.errors import UnitAlreadyRegisteredError as UnitAlreadyRegisteredError
     from fastdag.errors import UnitIdRequiredError as UnitIdRequiredError
     from fastdag.errors import UnitNotFoundError as UnitNotFoundError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from fastdag.explain import Stall as Stall
     from fastdag.graphlib import TopologicalSorter as TopologicalSorter
     from fastdag.manager import Manager as Manager
+    from fastdag.runner.tasks import RunResult as RunResult
+    from fastdag.runner.tasks import run as run
     from fastdag.status import Requirement as Requirement
     from fastdag.status import Status as Status
     from fastdag.streams import EventStream as EventStream
@@ -56,6 +59,7 @@ _HOMES = {
     "Manager": "manager",
     "PlanError": "errors",
     "Requirement": "status",
+    "RunResult": "runner.tasks",
     "SameStatusError": "errors",
     "ServiceError": "errors",
     "ServiceNotFoundError": "errors",
@@ -63,6 +67,7 @@ _HOMES = {
     "Status": "status",
     "StatusRequiredError": "errors",
     "Subscription": "subscribers",
+    "TaskNotRunError": "errors",
     "TopologicalSorter": "graphlib",
     "Unit": "units",
     "UnitAlreadyRegisteredError": "errors",
@@ -70,6 +75,7 @@ _HOMES = {
     "UnitNotFoundError": "errors",
     "VertexNotFoundError": "errors",
     "WaitTimeoutError": "errors",
+    "run": "runner.tasks",
 }
 
 __all__ = list(_HOMES)

@@ -237,6 +237,35 @@ class DependencyFailedError(FastDAGError, RuntimeError):
         return f"unit {self.unit!r} cannot become ready: {named}; repair that and set its status again"
 
 
+class TaskNotRunError(FastDAGError, LookupError):
+    """The result of a task was asked for that did not run.
+
+    Attributes
+    ----------
+    vertex : hashable
+    status : str
+        ``skipped`` or ``canceled``.
+    cause : hashable or None
+        For a task that was skipped the vertex whose failure was the reason.
+    """
+
+    vertex: Hashable
+    status: str
+    cause: Hashable | None
+
+    def __init__(self, vertex: Hashable, status: str, cause: Hashable | None = None) -> None:
+        self.vertex = vertex
+        self.status = status
+        self.cause = cause
+        super().__init__(vertex, status, cause)
+
+    def __str__(self) -> str:
+        if self.status == "skipped":
+            why = f"skipped, as that of {self.cause!r} failed"
+            return f"the task of {self.vertex!r} was {why}; repair that and run again"
+        return f"the task of {self.vertex!r} did not run: it was {self.status}; run again"
+
+
 class JournalError(FastDAGError, OSError):
     """The journal of a service cannot be used, or no longer be written.
 

@@ -19,6 +19,7 @@ from fastdag import (
     Graph,
     Manager,
     Requirement,
+    RunResult,
     Stall,
     Status,
     Subscription,
@@ -144,3 +145,15 @@ def test_a_sorter_knows_the_type_of_its_nodes() -> None:
     sorter.prepare()
     assert_type(sorter.get_ready(), tuple[str, ...])
     assert_type(list(TopologicalSorter({1: [2]}).static_order()), list[int])
+
+
+def test_a_run_knows_the_types_of_vertices_and_results() -> None:
+    graph: Graph[str] = Graph()
+    graph.add_edge("app", "db")
+    result = fastdag.run(len, graph)
+    assert_type(result, RunResult[str, int])
+    assert_type(result["app"], int)
+    assert_type(result.raise_for_failures().results(), dict[str, int])
+    assert_type(result.statuses, dict[str, str])
+    assert_type(result.exceptions, dict[str, BaseException])
+    assert_type(result.causes, dict[str, str])

@@ -1,1 +1,1 @@
-"""What runs things in the order of a graph: the commands of a plan (`fastdag run`)."""
+"""What runs things in the order of a graph: the commands of a plan (`fastdag run`), tasks in Python (`fastdag.run`)."""
