@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import fastdag
-from benchmarks import memory, service_marks, thread_marks, workloads
+from benchmarks import memory, service_marks, task_marks, thread_marks, workloads
 from benchmarks.environment import commit, version_of
 from benchmarks.measure import chunks, feed, labelled
 from benchmarks.peers import EDGE_BY_EDGE, Triple
@@ -270,6 +270,7 @@ ROWS: dict[str, Measure] = {
     "growth": _growth,
     **thread_marks.ROWS,
     **service_marks.ROWS,
+    **task_marks.ROWS,
 }
 
 
