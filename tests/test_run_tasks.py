@@ -433,9 +433,20 @@ def test_an_interrupt_with_threads_of_its_own():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastdag-run")]
 
 
-def test_an_interrupt_by_the_last_task_is_not_lost():
+def test_an_interrupt_after_the_last_task_is_not_lost():
+    class Late(Future):
+        def result(self, timeout=None):  # asked for when everything that is done has been taken in
+            interrupt()
+            return super().result(timeout)
+
+    class Executes(Executor):
+        def submit(self, function, /, *args):
+            future = Late()
+            future.set_result(function(*args))
+            return future
+
     with pytest.raises(KeyboardInterrupt):
-        run(lambda vertex: interrupt(), graph_of([], ["a"]), Immediate())
+        run(len, graph_of([], ["a"]), Executes())
 
 
 def test_what_a_handler_of_ones_own_raises_cancels_and_waits_as_well():
