@@ -204,7 +204,9 @@ def test_the_graph_may_change_meanwhile():
             graph.add_edge("c", "a")
         return vertex
 
-    assert run(task, graph).results() == {"a": "a", "b": "b"}
+    result = run(task, graph)
+    assert result.results() == {"a": "a", "b": "b"}
+    assert result.statuses == {"b": "completed", "a": "completed"}
     assert set(graph) == {"a", "c"}
 
 
