@@ -149,12 +149,14 @@ def plan(path: str, form: str = "text", phase: "Phase | None" = None) -> "int | 
 
 
 def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None, **options: "Any") -> int:
+    import gc  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
     from fastdag.cli.failures import USAGE, without_extra  # noqa: PLC0415
     from fastdag.errors import PlanError  # noqa: PLC0415
     from fastdag.plan import load  # noqa: PLC0415
 
+    gc.disable()  # as in `plan`
     try:
         found = load(path)
     except ModuleNotFoundError as error:
@@ -168,6 +170,8 @@ def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None
         print(f"error: {error}", file=sys.stderr)
         return USAGE
     print(*found.warnings, sep="\n", end="\n" if found.warnings else "", file=sys.stderr)
+    gc.freeze()
+    gc.enable()
     try:
         from fastdag.runner import resume  # noqa: PLC0415
         from fastdag.runner import run as runner  # noqa: PLC0415

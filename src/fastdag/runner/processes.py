@@ -20,7 +20,6 @@ import asyncio
 import ctypes
 import errno
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -433,10 +432,11 @@ def survivors(run: str) -> list[_Stat]:
 def _program(name: str, environment: Mapping[str, str]) -> str:
     if "/" in name:
         return name
-    found = shutil.which(name, path=environment.get("PATH", os.defpath))
-    if found is None:
-        raise CannotStartError(f"{name}: there is no such command")
-    return found
+    for folder in environment.get("PATH", os.defpath).split(os.pathsep):  # `shutil.which` takes several times as long
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return path if "/" in path else f"./{path}"
+    raise CannotStartError(f"{name}: there is no such command")
 
 
 def _why_not(name: str, error: OSError) -> str:

@@ -28,7 +28,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import uvloop
 
@@ -51,6 +51,8 @@ from fastdag.service.protocol import HttpServer, UnixProtocol
 from fastdag.service.state import Limits, Service
 from fastdag.status import Status
 from fastdag.units import Dependency, shown
+
+T = TypeVar("T")
 
 NOTICE: Final = 30.0  # seconds after which a waiting unit's log says, again, what it waits for
 LOG_LIMIT: Final = 256 << 20  # bytes of a unit's output
@@ -227,7 +229,7 @@ class _Run:
         self._signal: int | None = None
         self._fault: BaseException | None = None
         self._filling = False
-        self._untold: list[Callable[[], None]] = []  # what is not in the journal yet
+        self._untold: list[Callable[[], object]] = []  # what is not in the journal yet
         self._telling: asyncio.Task[None] | None = None
 
     async def run(self, place: SocketFile) -> int:
@@ -354,7 +356,7 @@ class _Run:
         self._processes[unit.name] = process
         record.attempts += 1
         record.began = time.monotonic()
-        self._tell(partial(self._report.started, replace(record)))
+        self._tell(self._report.started, record)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -366,7 +368,7 @@ class _Run:
         again = outcome.status in FAILURES and record.attempts <= unit.retries
         if again and self._signal is None and self._fault is None and log.flaw is None:
             reason = outcome.reason or ""
-            self._tell(partial(self._report.retried, replace(record), reason, outcome.seconds))
+            self._tell(lambda then: self._report.retried(then, reason, outcome.seconds), record)
             log.note(f"{reason}; attempt {record.attempts + 1} of {unit.retries + 1}")
             self._attempt(unit)
             return
@@ -390,7 +392,7 @@ class _Run:
     def _settle(self, name: str, status: str, reason: str | None) -> None:
         record = self._records[name]
         record.status, record.reason = status, reason
-        self._tell(partial(self._report.settled, replace(record)))
+        self._tell(self._report.settled, record)
 
     def _hear(self, event: Event) -> None:
         """Take note of what happens in the manager, by the run itself and by others."""
@@ -429,7 +431,7 @@ class _Run:
         if self._closed is None:
             self._closed = why
             if any(not record.settled and name not in self._running for name, record in self._records.items()):
-                self._tell(partial(self._report.stopping, f"{why}; nothing new starts"))
+                self._tell(self._report.stopping, f"{why}; nothing new starts")
 
     def _on_signal(self, number: int) -> None:
         if self._signal is not None:
@@ -437,7 +439,7 @@ class _Run:
             return
         self._signal = number
         name = signal.Signals(number).name
-        self._tell(partial(self._report.stopping, f"{name}; again: at once"))
+        self._tell(self._report.stopping, f"{name}; again: at once")
         self._stop(name)
 
     def _stop(self, why: str) -> None:
@@ -462,12 +464,13 @@ class _Run:
 
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def _tell(self, news: Callable[[], None]) -> None:
+    def _tell(self, tell: Callable[[T], object], about: T) -> None:
         """Tell something, once what has happened so far is in the journal: nobody is told what a crash could undo."""
         if self._journal is None:
-            news()
+            tell(about)
             return
-        self._untold.append(news)
+        then = replace(about) if isinstance(about, Record) else about  # as it is now
+        self._untold.append(partial(tell, then))
         if self._telling is None:
             self._telling = self._loop.create_task(self._tell_all())
 
