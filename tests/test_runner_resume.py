@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sqlite3
+import sys
 
 import pytest
 from command_support import COMMAND, ServiceProcess
@@ -54,6 +55,32 @@ def test_what_was_told_to_be_completed_is_not_run_again(runner):
     assert begin["completed_before"] == 1
     assert done.order("started") == ["b", "c"]
     assert order(runner).count("a") == 1
+
+
+SLOW = """
+import time
+from fastdag.cli import main
+from fastdag.service.journal import Journal, UnitRow
+
+def commit(journal, rows, commit=Journal._commit):
+    time.sleep(0.3)
+    commit(journal, rows)
+    with open("commits", "a") as file:
+        print(*(f"{row.unit}-{row.status} {time.time()}" for row in rows if type(row) is UnitRow), sep="\\n", file=file)
+
+Journal._commit = commit
+main()
+"""
+
+
+def test_nothing_is_told_before_it_is_in_the_journal(runner):
+    (runner.folder / "pass").touch()
+    runner.command = [sys.executable, "-c", SLOW]
+    done = runner(PLAN, *WORDS)
+    commits = dict(line.split() for line in (runner.folder / "commits").read_text().splitlines() if line)
+    told = {each["unit"]: each["time"] for each in done.events if each["event"] == "settled"}
+    assert set(told) == {"a", "b", "c"}
+    assert all(float(commits[f"{unit}-completed"]) <= moment for unit, moment in told.items())
 
 
 def test_what_still_runs_of_a_killed_run_is_ended_first(runner):

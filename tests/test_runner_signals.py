@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -92,18 +93,28 @@ def test_the_second_signal_is_sigkill_at_once(runner):
     assert runner.living() == []
 
 
-def test_who_has_ended_already_keeps_its_status(runner):
-    process = runner.popen(
-        "[units.a]\nrun = \"trap 'exit 7' TERM; echo $$ > a.pid; while :; do sleep 0.1; done\"\n", "-o", "json"
-    )
-    begun(runner, process, "a.pid")
-    os.kill(process.pid, signal.SIGSTOP)
-    os.kill(int((runner.folder / "a.pid").read_text()), signal.SIGTERM)
-    time.sleep(1)  # it has ended, and the run could not see it yet
-    process.send_signal(signal.SIGINT)
-    os.kill(process.pid, signal.SIGCONT)
-    done = ended(process)
-    assert (done.code, done.status("a"), done.reason("a")) == (130, "failed", "exit status 7")
+ENDED = """
+import asyncio, os, pathlib
+from fastdag.runner.logs import Log
+from fastdag.runner.processes import Family, Process
+
+async def main():
+    family, ended = Family("run"), asyncio.get_running_loop().create_future()
+    log = Log(pathlib.Path("log"), 1000)
+    process = Process(family, "a", ["/bin/sh", "-c", "exit 7"], {}, None, log, None, ended.set_result)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # and the loop has not heard of it
+    process.stop("canceled", "too late")
+    print((await ended)[:2])
+    await family.close()
+
+asyncio.run(main())
+"""
+
+
+def test_who_has_ended_already_keeps_its_status(tmp_path):
+    command = [sys.executable, "-c", ENDED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "('failed', 'exit status 7')\n", done.stderr
 
 
 def test_a_signal_that_was_ignored_stays_so(runner):
