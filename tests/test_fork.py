@@ -326,10 +326,14 @@ class Halts(StatusGraph):
     def log_all(self, on):
         return self._step("log_all", on)
 
+    def dependencies(self, vertex):
+        return self._step("dependencies", vertex)
+
 
 @pytest.mark.parametrize("moment", ["before", "behind"])
 @pytest.mark.parametrize(("step", "name"), [
-    ("wait", "watch"), ("stop waiting", "unwatch"), ("subscribe", "log_all"), ("cancel", "log_all"),
+    ("wait", "watch"), ("stop waiting", "unwatch"), ("subscribe", "log_all"), ("subscribe", "dependencies"),
+    ("cancel", "log_all"),
 ])
 def test_what_is_cut_off_leaves_no_log_on(step, name, moment):
     """Waiting and subscribing switch logging on, ending either switches it off; a fork comes up in the middle."""

@@ -158,10 +158,11 @@ class Delivery:
                 self._subscriptions.add(subscription)
                 try:
                     self._route(subscription, index)
-                    subscription.after = self._core.log_all(True)
+                    after = self._core.log_all(True)
                     if unit is not None:
                         for depends_on, *_ in self._core.dependencies(unit):
                             self._route(subscription, self._core.index(depends_on))
+                    subscription.after = after  # last: by it the child of a fork tells what is whole
                 except BaseException:
                     self.cancel(subscription)
                     raise
