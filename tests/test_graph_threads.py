@@ -9,6 +9,7 @@ import threading
 import time
 from array import array
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -312,6 +313,23 @@ def test_vertices_are_listed_as_of_one_moment():
         assert list(graph)[2000:] in ([], ["target"], ["source", "target"], ["target", "source"])
 
     beside([writer], [reader])
+
+
+def test_an_index_leads_to_its_vertex_while_a_large_load_is_being_published():
+    """All that a load brings is seen in one moment, by name and by index, though it is added up vertex by vertex."""
+    last = 100_000
+    load = [(i, i + 1) for i in range(last)]
+
+    def reader(graph):
+        index = None
+        while index is None:
+            with suppress(VertexNotFoundError):
+                index = graph.index(last)
+        assert graph.vertex_at(index) == last
+
+    for _ in range(10):
+        graph = Graph()
+        together(partial(graph.add_edges_from, load), partial(reader, graph))
 
 
 def test_names_stay_apart_while_indices_are_used_again():

@@ -275,7 +275,6 @@ cdef class Graph:
     cdef bint _find_mixed(self, vertex, uint64_t mixed, Ref *ref) except -1:
         cdef Shard *d = shard_of(self.shards, mixed)
         cdef int64_t at
-        cdef Outcome outcome
         interpreter_lock(&d.lock)
         try:
             at = shard_find(d, <unsigned int>(mixed >> 32), vertex, <PyObject *>self.names)
@@ -283,14 +282,19 @@ cdef class Graph:
                 return False
             ref.id = d.slots[at].id
             ref.born = life_at(&self.c.store, ref.id)
-            if ref.born == 0 or seen_at(&self.c.store, ref.id) == ref.born:
-                return ref.born != 0
         finally:
             interpreter_unlock(&d.lock)
-        outcome = vertex_look(&self.c, ref[0], False)
+        return self._is_seen(ref[0])
+
+    cdef bint _is_seen(self, Ref ref) noexcept:
+        """Whether a vertex that lived a moment ago is there for readers."""
+        cdef Outcome outcome
+        if ref.born == 0 or seen_at(&self.c.store, ref.id) == ref.born:
+            return ref.born != 0
+        outcome = vertex_look(&self.c, ref, False)
         if outcome == BUSY:
             with nogil:
-                outcome = vertex_look(&self.c, ref[0], True)
+                outcome = vertex_look(&self.c, ref, True)
         return outcome == DONE
 
     cdef bint _find_pair(self, source, target, Ref *u, Ref *v) except -1:
@@ -767,14 +771,15 @@ cdef class Graph:
     def vertex_at(self, index):
         """The vertex with an index. O(1). Raises IndexError."""
         cdef object name
-        cdef uint64_t born
+        cdef Ref ref
         cdef int64_t i
         index = operator.index(index)
         i = index if -1 <= index <= MOST_VERTICES else -1
         if 0 <= i < self.c.store.used.load(acquire):
-            born = seen_at(&self.c.store, <int32_t>i)
+            ref.id = <int32_t>i
+            ref.born = life_at(&self.c.store, ref.id)
             name = list_item(<PyObject *>self.names, i)
-            if born and seen_at(&self.c.store, <int32_t>i) == born:
+            if self._is_seen(ref):
                 return name
         raise IndexError(f"no vertex has the index {index}; indices run from 0 to {self.c.store.used.load(acquire) - 1}")
 
