@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import _base
 
@@ -34,6 +35,19 @@ class InterruptAt:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode" and self.left:
+            self.left -= 1
+            if not self.left:
+                raise Interrupt
+        return self
+
+
+class InterruptAtCall(InterruptAt):
+    """Raises where the n-th function of these files or of `threading` begins or ends, where signals come up as well."""
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename not in FILES | {threading.__file__}:
+            return None
+        if event in ("call", "return") and self.left:
             self.left -= 1
             if not self.left:
                 raise Interrupt
@@ -132,6 +146,18 @@ def test_an_interrupt_at_any_instruction():
             return
         scene.check()
     pytest.fail(f"the delivery takes more than {MOST} instructions")
+
+
+def test_an_interrupt_leaves_no_future_locked():
+    for n in range(1, MOST):
+        scene = Scene()
+        if not interrupted(scene, InterruptAtCall(n)):
+            assert n > 100  # else nothing was traced
+            return
+        for future in scene.released + scene.blocked:
+            assert not future._condition._lock._is_owned()
+        scene.check()
+    pytest.fail(f"the delivery takes more than {MOST} calls")
 
 
 def test_an_interrupted_cancel_is_finished_by_the_next():

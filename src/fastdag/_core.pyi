@@ -3,6 +3,7 @@
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Condition
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Never, TypeVar
 
@@ -126,6 +127,11 @@ class Lock:
     ) -> None: ...
     def release(self) -> None: ...
     def is_owned(self) -> bool: ...
+
+def condition_enter(condition: Condition) -> bool: ...
+def condition_exit(
+    condition: Condition, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+) -> None: ...
 
 @disjoint_base
 class Dispatch(Generic[_V]):

@@ -2044,6 +2044,16 @@ cdef class Lock:
         return self.lock._is_owned()
 
 
+def condition_enter(condition):
+    """`threading.Condition.__enter__`, within which no signal handler can raise once the condition's lock is taken."""
+    return condition.acquire()
+
+
+def condition_exit(condition, kind, error, traceback):
+    """`threading.Condition.__exit__`, before which no signal handler can raise, and that asks for no memory."""
+    condition.release()
+
+
 cdef enum:
     AT_ONCE = 32             # so many entries the waiters' reader looks at in one go
 

@@ -27,10 +27,9 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future
 from threading import Condition
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from fastdag._core import Lock, call_each
+from fastdag._core import Lock, call_each, condition_enter, condition_exit
 from fastdag.errors import DependencyFailedError
 from fastdag.events import BLOCKED, READY, STATE
 
@@ -41,12 +40,10 @@ _log = logging.getLogger("concurrent.futures")
 
 
 class _Condition(Condition):
-    """A condition of which a `with` block lets go without asking for memory; the base class asks for some there."""
+    """A condition of which a `with` block lets go whatever comes up: an exception of a signal handler, or no memory."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
+    __enter__ = condition_enter
+    __exit__ = condition_exit
 
 
 class Waiter(Future[str]):
