@@ -753,6 +753,51 @@ def test_the_error_names_the_kind_whatever_it_is(manager):
         manager.subscribe(print, kinds=[None])
 
 
+def test_garbage_that_is_collected_while_a_child_renews():
+    """A finalizer that ends a wait may come up wherever something is allocated; all is renewed nevertheless."""
+
+    class Trash:
+        def __init__(self, manager, i):
+            self.me = self  # a cycle, so that only the collector finds it
+            self.future = manager.when_ready(f"unit {i}")
+
+        def __del__(self):
+            self.future.cancel()
+
+    def renew(after):
+        """Renew a manager with waiters, some of whom are garbage that is collected after so many allocations."""
+        manager = Manager()
+        futures = [manager.when_ready(f"unit {i}") for i in range(0, 10, 2)]
+        gc.collect()
+        gc.disable()
+        for i in range(10):
+            Trash(manager, i)
+        gc.set_threshold(gc.get_count()[0] + after)
+        gc.enable()
+        manager._delivery.after_fork()
+        late = gc.get_count()[1] == 0
+        gc.collect()
+        dispatch = manager._waiters.dispatch
+        assert [waiter for there in dispatch.waiting.values() for waiter in there] == futures
+        manager.register_all([f"unit {i}" for i in range(10)])
+        assert [future.result(0) for future in futures] == [f"unit {i}" for i in range(0, 10, 2)]
+        assert dispatch.waiting == {}
+        manager._core.set_status("unit 1", 1)  # the manager itself would deliver, and so hide, what is logged
+        assert not manager._core.has_events()
+        manager._core._check()
+        return late
+
+    threshold = gc.get_threshold()
+    try:
+        for after in range(1_000):
+            if renew(after):
+                return
+    finally:
+        gc.enable()
+        gc.set_threshold(*threshold)
+    pytest.fail("renewing allocates more than 1,000 objects")
+
+
 def test_what_a_child_renews_goes_on(manager):
     """As after a fork, in a process in which nothing was held: nothing is lost, and later changes are told."""
     heard = []

@@ -2229,6 +2229,8 @@ cdef class Dispatch:
         who was just being entered is entered no more, and what is watched for nobody is no longer watched.
         """
         cdef bint mine = self.has_lock()
+        cdef dict there
+        cdef object never = float("inf")
         self.has_lock = lock.is_owned
         if self.sorter != pthread_self():
             self.sorting.store(0, release)
@@ -2240,12 +2242,15 @@ cdef class Dispatch:
             if thread != <uint64_t>pthread_self():
                 del self.callers[thread]
         if not mine:
-            for index, there in list(self.waiting.items()):
-                for waiter in list(there):
-                    if waiter.after == float("inf"):
-                        del there[waiter]
-                if not there:
-                    del self.waiting[index]
+            for index in PyDict_Keys(self.waiting):
+                there = dict_value(self.waiting, index)
+                if there is None:  # garbage was collected in here, and a finalizer ended its wait
+                    continue
+                for waiter in PyDict_Keys(there):
+                    if waiter.after == never:
+                        there.pop(waiter, None)
+                if not there and dict_value(self.waiting, index) is there:
+                    self.waiting.pop(index, None)
             self.core._watch_only(self.waiting)
 
     # --- delivery ---

@@ -129,9 +129,12 @@ class Waiters:
 
         The waiters' lock stays where this thread holds it, in the middle of something that goes on in the child.
         """
-        told = (waiter for waiter, _ in (*self.dispatch.decided, *self.dispatch.resolved, *self.dispatch.telling))
-        for waiter in (*told, *(waiter for there in self.dispatch.waiting.values() for waiter in there)):
+        # Copied first: what a finalizer or a signal handler does in the middle may change them.
+        for waiter, _ in [*self.dispatch.decided, *self.dispatch.resolved, *self.dispatch.telling]:
             waiter._condition = _Condition()
+        for there in list(self.dispatch.waiting.values()):
+            for waiter in list(there):
+                waiter._condition = _Condition()
         if not self._lock.is_owned():
             self._lock = Lock()
         return self._lock
