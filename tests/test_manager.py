@@ -481,6 +481,7 @@ def test_the_graph_is_a_copy_with_requirements_as_labels(four):
 
 
 def test_lock_stats(four):
+    assert four.lock_stats().keys() == Graph().lock_stats().keys()
     for counters in four.lock_stats().values():
         assert all(isinstance(count, int) for count in counters.values())
 

@@ -9,9 +9,7 @@ from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
 from fastdag._order cimport rank_of
 from fastdag._readiness cimport masks_at, readiness_at, share_of, status_of, watched_bit
-from fastdag._storage cimport (
-    Store, Vertex, class_words, list_labels, list_words, seen_at, vertex_at, vertex_lock, vertex_unlock,
-)
+from fastdag._storage cimport Store, Vertex, class_words, list_labels, list_words, seen_at, vertex_at
 
 
 cdef inline const char *check_vertex(Core *c, int32_t id, int64_t *edges) noexcept nogil:
@@ -61,22 +59,18 @@ cdef inline const char *core_check(Core *c, int32_t *id) noexcept nogil:
     cdef Store *s = &c.store
     cdef const char *broken = NULL
     cdef int32_t at, before = -1
-    cdef int64_t edges = 0, placed = 0, settled = 0, watched = 0, before_all
+    cdef int64_t edges = 0, placed = 0, settled = 0, watched = 0
     order_lock_exclusive(&c.lock, True)
     order_lock_exclusive(&c.board.log.control, True)
     order_lock_exclusive(&c.board.log.under_way, True)
-    before_all = s.settled.load(acquire)
     for at in range(s.used.load(acquire)):
         broken = check_vertex(c, at, &edges)
         if broken != NULL:
             id[0] = at
             break
-        vertex_lock(s, at, True)         # whoever lets it be seen has counted it before: both, or neither
         settled += seen_at(s, at) != 0
-        vertex_unlock(s, at)
         watched += c.board.on and (readiness_at(&c.board, at).word.load(acquire) & watched_bit()) != 0
-    # add_vertex may go on: it takes no lock but the vertex's
-    if broken == NULL and settled != before_all and before_all == s.settled.load(acquire):
+    if broken == NULL and settled != s.settled.load(acquire):
         broken = b"the number of vertices is miscounted"
     if broken == NULL and edges != edges_in(s):
         broken = b"the number of edges is miscounted"

@@ -1529,20 +1529,15 @@ cdef class Graph:
         -------
         dict of str to dict
             For `order_shared`, `order_exclusive`, `vertex`, `ends` and `log`: `contended` (acquisitions that waited), `wait_ns`
-            (ns in all), `longest_ns`; in the profile build `acquired` as well. A graph with statuses has
-            `registering_shared` and `registering_exclusive` too.
+            (ns in all), `longest_ns`; in the profile build `acquired` as well.
         """
-        stats = {
+        return {
             "order_shared": stats_dict(&self.c.lock.shared),
             "order_exclusive": stats_dict(&self.c.lock.exclusive),
             "vertex": stats_dict(&self.c.store.vertex_stats),
             "ends": stats_dict(&self.c.order.ends_stats),
             "log": stats_dict(&self.c.board.log.stats),
         }
-        if self.c.board.on:
-            stats["registering_shared"] = stats_dict(&self.c.board.registering.shared)
-            stats["registering_exclusive"] = stats_dict(&self.c.board.registering.exclusive)
-        return stats
 
     def _check(self):
         """Walk everything and raise AssertionError on the first invariant that does not hold. O(n + m log m)."""

@@ -16,15 +16,15 @@ Assumes
   own kind of lock may be held by a thread that waits for memory, and is renewed.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t
 from libc.string cimport memset
 
-from fastdag._atomics cimport acquire, release
+from fastdag._atomics cimport acquire
 from fastdag._edges cimport Core
 from fastdag._locks cimport order_lock_exclusive, order_lock_renew, order_unlock_exclusive
 from fastdag._names cimport SHARDS, Shard, interpreter_mutex
 from fastdag._pins cimport Pins, pins_renew
-from fastdag._storage cimport seen_at, vertex_at
+from fastdag._storage cimport vertex_at
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil, void (*child)() noexcept nogil)
@@ -40,7 +40,6 @@ cdef struct Live:            # a graph's place among all graphs of the process; 
 
 cdef inline void live_halt(Live *graph) noexcept nogil:
     """Wait until no operation is under way, and bar new ones, but reads of single vertices."""
-    order_lock_exclusive(&graph.core.board.registering, True)
     order_lock_exclusive(&graph.core.lock, True)
     order_lock_exclusive(&graph.core.board.log.control, True)
     order_lock_exclusive(&graph.core.board.log.under_way, True)
@@ -53,27 +52,22 @@ cdef inline void live_go_on(Live *graph) noexcept nogil:
     order_unlock_exclusive(&graph.core.board.log.under_way)
     order_unlock_exclusive(&graph.core.board.log.control)
     order_unlock_exclusive(&graph.core.lock)
-    order_unlock_exclusive(&graph.core.board.registering)
 
 
 cdef inline void live_renew(Live *graph) noexcept nogil:
     """After `live_halt`, in the child: nobody holds or waits for anything. O(vertices), reads but for a few.
 
-    A reader may have held the lock of a vertex; `add_vertex` too, which may have counted the vertex and not yet let it be seen.
+    A reader may have held the lock of a vertex.
     """
     cdef Core *c = graph.core
-    cdef int64_t settled = 0
     cdef int32_t id
     cdef int i
-    order_lock_renew(&c.board.registering)
     order_lock_renew(&c.lock)
     order_lock_renew(&c.board.log.control)
     order_lock_renew(&c.board.log.under_way)
     c.board.log.lock.renew()
     for id in range(c.store.used.load(acquire)):
         vertex_at(&c.store, id).guard.renew()
-        settled += seen_at(&c.store, id) != 0
-    c.store.settled.store(settled, release)
     for i in range(SHARDS):
         memset(&graph.shards[i].lock, 0, sizeof(interpreter_mutex))
     memset(graph.names_lock, 0, sizeof(interpreter_mutex))

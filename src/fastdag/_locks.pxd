@@ -1,9 +1,9 @@
 """The locks of the core: one order lock, shared or exclusive, and a lock in each vertex.
 
-Lock order, stated once: the lock of registering (_statuses.pxd); order lock; the switch of the log (`control`), the changes
-under way (`under_way`, both _log.pxd); then vertex locks, the lower id first; then one leaf at most: the ends of the order
-(_order.pxd), the log (_log.pxd) or a pool of blocks (_storage.pxd). While any of them is held no Python object is touched,
-no exception raised, no callback run and the interpreter not waited for.
+Lock order, stated once: order lock; the switch of the log (`control`), the changes under way (`under_way`, both _log.pxd); then
+vertex locks, the lower id first; then one leaf at most: the ends of the order (_order.pxd), the log (_log.pxd) or a pool of
+blocks (_storage.pxd). While any of them is held no Python object is touched, no exception raised, no callback run and the
+interpreter not waited for.
 
 Guarantees
 - Whoever finds a lock free never lets go of the interpreter: every operation first runs with `wait` False, which

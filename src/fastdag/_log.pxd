@@ -44,7 +44,7 @@ cdef struct Entry:
     int64_t time             # monotonic, ns
 
 cdef struct Log:
-    OrderLock control        # shared by batches of statuses, which so find logging on, or off, throughout, and by whoever watches
+    OrderLock control        # shared by batches of statuses, so that none begins to be logged in its middle, and by whoever watches
                              # a vertex or no longer; exclusive to switch logging on or off; taken before any vertex lock
     OrderLock under_way      # shared by one change of a status or an edge, from before it asks whether logging is on until it
                              # is over; taken before any vertex lock

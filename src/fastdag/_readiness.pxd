@@ -17,7 +17,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastdag._atomics cimport acq_rel, acquire, atomic, clock_ns, debug_assert, prefetch, relaxed, release
 from fastdag._locks cimport (
-    OrderLock, mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
+    mutex_take, order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared,
 )
 from fastdag._log cimport (
     REGISTERED, STATE, STATUS, Log, log_on, log_reserve_locked, log_watch_another, log_watch_first, log_watch_less,
@@ -58,7 +58,6 @@ cdef struct Board:
     Segments readiness       # of Readiness, by vertex id
     Segments masks           # of Masks, by label id
     atomic[uint64_t] registrations
-    OrderLock registering    # shared while one vertex is registered, exclusive while many are; before every other lock
     Log log
 
 

@@ -10,9 +10,9 @@ Guarantees
 - Readers of single vertices, and changes of single statuses, go on throughout and wait for no more than the vertex.
 
 Assumes
-- Lock order: `registering`, the order lock, the log's `control`, then vertices. `control` keeps logging on or off. Where a
-  batch registers, or wants its flips, the order lock keeps edges as they are for as long as it runs; else edges may come
-  meanwhile, and batches run side by side.
+- Lock order: the order lock, the log's `control`, then vertices. While a batch shares `control` logging is not switched on. Where
+  it registers, or wants its flips, the order lock keeps edges as they are, and others from registering, for as long as it
+  runs; else edges may come meanwhile, and batches run side by side.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -31,15 +31,11 @@ cdef inline Outcome status_register(Core *c, Ref ref, int32_t status, Answer *an
     """Give a vertex its first status, as `status_set`, and let it be seen, as `vertex_keep`. O(dependents)."""
     cdef Outcome outcome
     cdef int32_t old
-    cdef int slot = order_lock_shared(&c.board.registering, wait)
+    cdef int slot = order_lock_shared(&c.lock, wait)
     if slot < 0:
         return BUSY
-    if order_lock_shared(&c.lock, wait) < 0:
-        outcome = BUSY
-    else:
-        outcome = status_set(&c.store, &c.board, ref, status, -1, True, &old, answer, wait)
-        order_unlock_shared(&c.lock, slot)
-    order_unlock_shared(&c.board.registering, slot)
+    outcome = status_set(&c.store, &c.board, ref, status, -1, True, &old, answer, wait)
+    order_unlock_shared(&c.lock, slot)
     return outcome
 
 
@@ -105,8 +101,6 @@ cdef inline Outcome statuses_set(
     cdef bint logging
     cdef int32_t old
     changed[0] = 0
-    if register:
-        order_lock_exclusive(&c.board.registering, True)
     if frozen:
         order_lock_exclusive(&c.lock, True)
     else:
@@ -156,6 +150,4 @@ cdef inline Outcome statuses_set(
     order_unlock_shared(&log.control, switch)
     if frozen:
         order_unlock_exclusive(&c.lock)
-    if register:
-        order_unlock_exclusive(&c.board.registering)
     return outcome

@@ -35,7 +35,7 @@ cdef struct EdgeList:        # all fields guarded by the vertex lock of its vert
     Words words
     int32_t count            # entries
     uint8_t size_class       # 0: in the record
-    uint8_t pending            # behind them stand entries of a bulk load that is being published, see `list_seen_locked`
+    uint8_t pending          # behind them stand entries of a bulk load that is being published, see `list_seen_locked`
 
 cdef struct Vertex:          # 64 bytes: one cache line
     atomic[uint64_t] rank    # place in the order, 0: none yet. Written under the order lock exclusively, or shared
