@@ -12,7 +12,7 @@ pytest.importorskip("msgspec", reason="needs fastdag[service]")
 import msgspec
 from service_model import REQUIRES, ServiceModel, random_call
 
-from fastdag import CapacityError, CycleError, DependencyFailedError, Manager
+from fastdag import CapacityError, ConflictingRequirementError, CycleError, DependencyFailedError, Manager
 from fastdag.errors import WaitTimeoutError
 from fastdag.service.calls import CALLS
 from fastdag.service.journal import Journal
@@ -276,6 +276,31 @@ def test_a_unit_that_is_refused_a_dependency_is_not_registered():
         assert service.status(UnitQuery("app")).status == ""
         service.fail(End("db"))  # the built-in statuses always have room
         await started(service, "app")
+
+    with_service(test)
+
+
+def test_dependencies_of_one_unit_cost_no_look_at_the_whole_graph(monkeypatch):
+    def whole(*_):
+        raise AssertionError("all units and dependencies are looked at")
+
+    async def test(service):
+        monkeypatch.setattr(Manager, "add_dependencies", whole)
+        service.want(Want("app", ["api", "db"]))
+        service.want(Want("app", ["db", "cache"]))
+        assert service.add_dependencies(Dependencies([Wish("app", "net")])).added == 1
+        assert service.add_dependencies(Dependencies([Wish("app", "net")])).added == 0
+        below = [one.depends_on for one in service.status(UnitQuery("app")).dependencies]
+        assert below == ["api", "db", "cache", "net"]
+        service.want(Want("disk", ["log"]))
+        service.register(Register(["log"]))
+        before, last = service.snapshot().units, service.history.last
+        with pytest.raises(ConflictingRequirementError):
+            service.want(Want("app", ["tmp", "db"], requires="completion"))
+        with pytest.raises(CycleError):
+            service.want(Want("log", ["tmp", "disk"]))
+        assert service.history.last == last  # both of them, all or none
+        assert unseconded(service.snapshot().units) == unseconded(before)
 
     with_service(test)
 

@@ -11,6 +11,7 @@ Guarantees
 Assumes
 -------
 - All methods, and all changes of a manager with a journal, are called in the thread of the event loop. So is `_hear`.
+- Nobody else adds dependencies: between what `want` asks first and what it adds nothing changes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import msgspec
 import fastdag
 from fastdag.errors import (
     CapacityError,
+    ConflictingRequirementError,
     CycleError,
     DependencyFailedError,
     EdgeNotFoundError,
@@ -71,7 +73,7 @@ from fastdag.service.messages import (
     requirement_of,
     requires_of,
 )
-from fastdag.status import Status
+from fastdag.status import Requirement, Status
 from fastdag.units import Dependency
 
 if TYPE_CHECKING:
@@ -175,14 +177,19 @@ class Service:
         unit, manager = request.unit, self.manager
         requires = requirement_of(request.requires)
         self._refuse_excess((unit, *request.depends_on), len(request.depends_on))
-        if unit not in self._notes:  # all that could be refused is asked first: a registration cannot be taken back
-            for depends_on in request.depends_on:
-                if path := manager.find_cycle(unit, depends_on):
-                    raise CycleError(path)
-            manager.reserve(requires.satisfied | requires.impossible)
+        # All that could be refused is asked first: a registration cannot be taken back. One by one, as to add many at
+        # once takes a look at the whole graph.
+        for depends_on in request.depends_on:
+            if path := manager.find_cycle(unit, depends_on):
+                raise CycleError(path)
+            existing = self._requirement(unit, depends_on)
+            if existing not in (None, requires) and not request.replace:
+                raise ConflictingRequirementError(unit, depends_on, existing, requires)
+        manager.reserve(requires.satisfied | requires.impossible)
+        if unit not in self._notes:
             manager.register(unit)
-        rows = [(unit, depends_on, requires) for depends_on in request.depends_on]
-        self._dependencies += manager.add_dependencies(rows, request.replace)
+        for depends_on in request.depends_on:
+            self._add(unit, depends_on, requires, request.replace)
         return self._status(unit)
 
     def add_dependencies(self, request: Dependencies) -> Added:
@@ -190,9 +197,18 @@ class Service:
         names = (name for wish in request.dependencies for name in (wish.unit, wish.depends_on))
         self._refuse_excess(names, len(request.dependencies))
         rows = [(wish.unit, wish.depends_on, requirement_of(wish.requires)) for wish in request.dependencies]
+        if len(rows) == 1:  # at the cost of its own, not of a look at the whole graph
+            return Added(int(self._add(*rows[0], request.replace)))
         added = self.manager.add_dependencies(rows, request.replace)
         self._dependencies += added
         return Added(added)
+
+    def _add(self, unit: str, depends_on: str, requires: Requirement, replace: bool) -> bool:
+        """Add one dependency; tells whether it was not there before."""
+        new = self._requirement(unit, depends_on) is None
+        self.manager.add_dependency(unit, depends_on, requires, replace)
+        self._dependencies += new
+        return new
 
     def update(self, request: Update) -> UnitView:
         """Give a unit another status; it is tied to its process no longer."""
@@ -433,20 +449,20 @@ class Service:
         kinds = frozenset(KINDS if request.kinds is None else request.kinds.split(","))
         if unknown := kinds.difference(KINDS):
             raise ValueError(f"no events are of the kind {min(unknown)!r}; choose from {', '.join(KINDS)}")
-        unit = request.unit
+        unit, needs = request.unit, self._requirement
 
         def wanted(event: EventView) -> bool:
-            return event.kind in kinds and (unit is None or event.unit == unit or self._needs(unit, event.unit))
+            return event.kind in kinds and (unit is None or event.unit == unit or needs(unit, event.unit) is not None)
 
         number = None if last is None else self.history.number(last)
         return self.history.follow(number, wanted, _IDLE), last is not None and number is None
 
-    def _needs(self, unit: str, other: str) -> bool:
+    def _requirement(self, unit: str, other: str) -> Requirement | None:
+        """Give what a unit asks of another; `None` when it does not depend on it."""
         try:
-            self.manager.requirement(unit, other)
+            return self.manager.requirement(unit, other)
         except (VertexNotFoundError, EdgeNotFoundError):
-            return False
-        return True
+            return None
 
     def explain(self, request: UnitQuery) -> ExplanationView:
         """Say why a unit waits, and whether anything could still release it."""
