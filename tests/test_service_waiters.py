@@ -8,6 +8,7 @@ import os
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from service_support import PATIENCE, running_service
@@ -213,6 +214,48 @@ def test_a_failure_is_heard_down_the_chain_at_once_with_what_failed_first():
         for unit in "bcd":
             await start(service, unit, 0.0)
             service.complete(End(unit))
+
+    with_service(test)
+
+
+def test_a_chain_is_followed_once_for_all_who_wait_along_it(monkeypatch):
+    length, asked = 200, []
+
+    def counted(manager, unit, ask=Manager.unmet_dependencies):
+        asked.append(unit)
+        return ask(manager, unit)
+
+    async def test(service):
+        units = [f"unit {number}" for number in range(length)]
+        for above, below in pairwise(reversed(units)):
+            service.want(Want(above, [below]))
+        service.register(Register(units[:1]))
+        tasks = [await waiting(service, start(service, unit)) for unit in units[1:]]
+        monkeypatch.setattr(Manager, "unmet_dependencies", counted)
+        service.fail(End(units[0], "disk full"))
+        await turns()
+        for task in tasks:
+            assert task.exception().causes == [(units[0], "failed", "disk full")]
+        assert len(asked) <= 4 * length, len(asked)  # and not its square
+        service.update(Update(units[0], "canceled"))  # another end since then
+        with pytest.raises(DependencyFailedError) as caught:
+            await start(service, units[-1])
+        assert caught.value.causes == [(units[0], "canceled", None)]
+
+    with_service(test)
+
+
+def test_of_many_who_failed_first_a_hundred_are_named():
+    async def test(service):
+        units = [f"unit {number}" for number in range(150)]
+        service.want(Want("top", units))
+        service.want(Want("far above", ["top"]))
+        service.register(Register(units))
+        for unit in units:
+            service.fail(End(unit))
+        with pytest.raises(DependencyFailedError) as caught:
+            await start(service, "far above")
+        assert len(set(caught.value.causes)) == 100
 
     with_service(test)
 

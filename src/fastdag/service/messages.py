@@ -280,7 +280,7 @@ class Cause(_Out, frozen=True):
 
 
 class ErrorView(_Out, frozen=True, kw_only=True, omit_defaults=True):
-    """`error` is the class in fastdag.errors; the other fields are that class's attributes."""
+    """`error` is the class in fastdag.errors; the other fields are that class's attributes, of `causes` a hundred."""
 
     error: str
     message: str

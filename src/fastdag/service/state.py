@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,6 +84,10 @@ if TYPE_CHECKING:
 Gone = Callable[[], asyncio.Future[None]]  # makes a future that is done when the client has gone
 
 
+Cause = tuple[str, str, str | None]  # a unit, its status, and the reason that was given for it
+
+
+_CAUSES = 100  # of those who failed first so many are named
 _IDLE = 15.0  # seconds without an event after which a stream says that it is alive
 
 
@@ -157,6 +162,8 @@ class Service:
         self._shown_at: deque[tuple[int, int]] = deque()  # positions in the journal, and the events to show once there
         self._flushing = False
         self._answers: set[asyncio.Future[None]] = set()  # of those who wait
+        self._ends: dict[str, tuple[Cause, ...]] = {}  # what failed first behind a unit, as of event `_ends_at`
+        self._ends_at = 0
         self._stopping = False
         manager.reserve(_BUILT_IN)  # so that no unit that fails is refused for the statuses that others brought
         orphans = [] if journal is None else self._restore(journal)
@@ -498,25 +505,36 @@ class Service:
         }
         return explanation._replace(units=units)
 
-    def _causes(self, failed: Iterable[tuple[str, str]]) -> list[tuple[str, str, str | None]]:
-        """Give what failed first: the ends of the chains of units that were skipped because others failed."""
-        ends = {}
+    def _causes(self, failed: Iterable[tuple[str, str]]) -> list[Cause]:
+        """Give what failed first: the ends of the chains of units that were skipped because others failed.
+
+        A unit that fails releases at once all who wait for what is behind it, so the ends found for one unit are kept
+        for the next one, until something happens: O(units + dependencies) for all of them, times `_CAUSES`.
+        """
+        if self._ends_at != self.history.last:
+            self._ends_at = self.history.last
+            self._ends.clear()
+        ends = self._ends
         open_ = [unit for unit, _ in failed]
-        seen = set()
         while open_:
-            unit = open_.pop()
-            if unit in seen:
+            unit = open_[-1]
+            if unit in ends:
+                open_.pop()
                 continue
-            seen.add(unit)
             status, reason = self.manager.unit(unit).status, self._reason(unit)
             below = []
             if status == Status.SKIPPED and reason is None:  # somebody who skips a unit may say why, and is the end
                 below = [one.depends_on for one in self._unmet(unit) if one.impossible]
-            if below:
-                open_.extend(below)
-            else:
-                ends[unit] = (unit, status, reason)
-        return list(ends.values())
+            if missing := [name for name in below if name not in ends]:
+                open_.extend(missing)
+                continue
+            ends[unit] = self._together(below) if below else ((unit, status, reason),)
+        return list(self._together(unit for unit, _ in failed))
+
+    def _together(self, units: Iterable[str]) -> tuple[Cause, ...]:
+        """Give the ends behind some units, each once; the first `_CAUSES` of them."""
+        all_ends = (end for unit in units for end in self._ends[unit])
+        return tuple(islice(dict.fromkeys(all_ends), _CAUSES))
 
     # --- effects --------------------------------------------------------------------------------------------------
 
