@@ -162,7 +162,8 @@ def unseconded(views):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_calls(seed):
+def test_random_calls(seed, monkeypatch):
+    monkeypatch.setattr("fastdag.service.state._FEW", 1 + seed % 2)  # both ways to add what is wanted
     asyncio.run(random_calls(seed, 80))
 
 
@@ -301,6 +302,29 @@ def test_dependencies_of_one_unit_cost_no_look_at_the_whole_graph(monkeypatch):
             service.want(Want("log", ["tmp", "disk"]))
         assert service.history.last == last  # both of them, all or none
         assert unseconded(service.snapshot().units) == unseconded(before)
+
+    with_service(test)
+
+
+def test_many_dependencies_of_a_unit_cost_one_look_at_the_graph(monkeypatch):
+    def one_by_one(*_):
+        raise AssertionError("a walk through the graph for each")
+
+    async def test(service):
+        units = [f"unit {number}" for number in range(100)]
+        service.want(Want("above", ["app"]))  # so that "app" has a place in the graph already
+        with monkeypatch.context() as patched:
+            patched.setattr(Manager, "find_cycle", one_by_one)
+            assert len(service.want(Want("app", units)).dependencies) == 100
+            assert len(service.want(Want("app", units)).dependencies) == 100
+        last = service.history.last
+        for unit, path in (("app", ["app", "above", "app"]), ("unit 1", ["unit 1", "above", "app", "unit 1"])):
+            with pytest.raises(CycleError) as caught:
+                service.want(Want(unit, [*(f"other {number}" for number in range(100)), "above"]))
+            assert caught.value.path == path
+        with pytest.raises(CycleError):
+            service.want(Want("new", [*units, "new"]))
+        assert service.history.last == last
 
     with_service(test)
 

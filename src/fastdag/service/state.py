@@ -87,6 +87,7 @@ Gone = Callable[[], asyncio.Future[None]]  # makes a future that is done when th
 Cause = tuple[str, str, str | None]  # a unit, its status, and the reason that was given for it
 
 
+_FEW = 32  # dependencies in one call that are added one by one
 _CAUSES = 100  # of those who failed first so many are named
 _IDLE = 15.0  # seconds without an event after which a stream says that it is alive
 
@@ -184,10 +185,12 @@ class Service:
         unit, manager = request.unit, self.manager
         requires = requirement_of(request.requires)
         self._refuse_excess((unit, *request.depends_on), len(request.depends_on))
-        # All that could be refused is asked first: a registration cannot be taken back. One by one, as to add many at
-        # once takes a look at the whole graph.
+        # All that could be refused is asked first: a registration cannot be taken back. Few are asked about and added
+        # one by one; for many it is cheaper to look at the whole graph, once.
+        many = len(request.depends_on) > _FEW
+        above = self._above(unit) if many else None
         for depends_on in request.depends_on:
-            if path := manager.find_cycle(unit, depends_on):
+            if (above is None or depends_on in above) and (path := manager.find_cycle(unit, depends_on)):
                 raise CycleError(path)
             existing = self._requirement(unit, depends_on)
             if existing not in (None, requires) and not request.replace:
@@ -195,8 +198,12 @@ class Service:
         manager.reserve(requires.satisfied | requires.impossible)
         if unit not in self._notes:
             manager.register(unit)
-        for depends_on in request.depends_on:
-            self._add(unit, depends_on, requires, request.replace)
+        if many:
+            rows = [(unit, depends_on, requires) for depends_on in request.depends_on]
+            self._dependencies += manager.add_dependencies(rows, request.replace)
+        else:
+            for depends_on in request.depends_on:
+                self._add(unit, depends_on, requires, request.replace)
         return self._status(unit)
 
     def add_dependencies(self, request: Dependencies) -> Added:
@@ -209,6 +216,13 @@ class Service:
         added = self.manager.add_dependencies(rows, request.replace)
         self._dependencies += added
         return Added(added)
+
+    def _above(self, unit: str) -> set[str]:
+        """Give a unit and all that depend on it, directly or not; it cannot depend on any of these. O(graph)."""
+        try:
+            return {unit, *self.manager.graph.ancestors(unit)}
+        except VertexNotFoundError:
+            return {unit}
 
     def _add(self, unit: str, depends_on: str, requires: Requirement, replace: bool) -> bool:
         """Add one dependency; tells whether it was not there before."""
