@@ -107,6 +107,11 @@ NO_COMMAND = "which command? It stands at the end, behind --"
         ("sync start", "the following arguments are required: UNIT", "sync start"),
         ("sync complete a b", "these words are too many, or no options here: b", "sync complete"),
         ("sync start a --timeout 5", f"argument --timeout: '5' is no duration; {UNITS_OF_TIME}", "sync start"),
+        (
+            "sync wait a --timeout 277778h",
+            "argument --timeout: '277778h' is more than 277777h; 0 stands for no limit",
+            "sync wait",
+        ),
         ("sync start a --owner x", "argument --owner: 'x' is no number of a process", "sync start"),
         ("sync start a --time 5s", "these words are too many, or no options here: --time 5s", "sync start"),
         (
@@ -276,6 +281,15 @@ def test_a_time_out(service):
         124,
     )
     assert service.run("sync", "wait", "app", "--timeout", "50ms").stderr == done.stderr
+
+
+def test_the_longest_time_limit_is_taken(service):
+    service.run("sync", "want", "app", "db")
+    starting = service.popen("sync", "start", "app", "--timeout", "277777h")
+    assert starting.stdout.readline() == "Waiting for dependencies of unit 'app' to be satisfied...\n"
+    service.run("sync", "start", "db")
+    service.run("sync", "complete", "db")
+    assert starting.communicate(timeout=60) == ("Success\n", "")
 
 
 def test_a_dependency_that_failed(service):

@@ -27,6 +27,11 @@ def test_what_go_takes(text, seconds):
     assert parse_duration(text) == seconds
 
 
+def test_what_no_number_tells_is_refused():
+    with pytest.raises(ValueError, match=r"^9999999999… is longer than any number can tell$"):
+        parse_duration("9" * 400 + "h")
+
+
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(sorted(SECONDS))), min_size=1, max_size=4))
 def test_parts_add_up(parts):
     text = "".join(f"{number}{unit}" for number, unit in parts)

@@ -46,7 +46,10 @@ def parse_duration(text: str) -> float:
         position = found.end()
     if not position or position < len(parts):
         raise ValueError(f"{text!r} is no duration; write numbers with units, as in 30s, 5m, 1h30m or 100ms, or 0")
-    return float(seconds)
+    try:
+        return float(seconds)
+    except OverflowError:
+        raise ValueError(f"{text[:10]}… is longer than any number can tell") from None
 
 
 def format_duration(seconds: float) -> str:

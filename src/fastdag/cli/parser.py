@@ -12,6 +12,7 @@ import fastdag
 from fastdag.cli.failures import CODES, RUN_CODES, USAGE
 from fastdag.cli.output import DEPENDENCY_COLUMNS, UNIT_COLUMNS
 from fastdag.cli.verbs import TIMEOUT
+from fastdag.client.wire import LONGEST
 from fastdag.durations import parse_duration
 
 SHELLS = ("bash", "zsh", "fish")
@@ -374,7 +375,10 @@ def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _limit(text: str) -> float | None:
-    return parse_duration(text) or None
+    seconds = parse_duration(text)
+    if seconds > LONGEST:
+        raise ValueError(f"{text!r} is more than {LONGEST // 3600}h; 0 stands for no limit")
+    return seconds or None
 
 
 def _pid(text: str) -> int:

@@ -66,8 +66,8 @@ def _limit(timeout: float | None) -> float | None:
     """Check the seconds to wait; infinity is no limit."""
     if timeout is None or timeout == math.inf:
         return None
-    if not timeout >= 0:
-        raise ValueError(f"a timeout is 0 or more seconds, or None for no limit, not {timeout!r}")
+    if not 0 <= timeout <= wire.LONGEST:
+        raise ValueError(f"a timeout is 0 to {wire.LONGEST} seconds, or None for no limit, not {timeout!r}")
     return timeout
 
 

@@ -8,6 +8,7 @@ import os
 from _json import encode_basestring_ascii
 
 HEAD = 65536  # bytes of a reply's head at most
+LONGEST = 10**9  # seconds that a call may wait at most, 31 years, if it has a limit
 
 
 def default_socket() -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from fastdag.client.wire import LONGEST
 from fastdag.status import Requirement
 from fastdag.units import Dependency
 
@@ -18,7 +19,7 @@ BATCH = 10_000  # elements of a list in one call
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+(?![\s\S])"
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=NAME_PATTERN)]
 Reason = Annotated[str, Meta(max_length=REASON_LENGTH)]
-Seconds = Annotated[float, Meta(ge=0, le=10**9)]
+Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 
 
 class _In(Struct, forbid_unknown_fields=True, frozen=True): ...
