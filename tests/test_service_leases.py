@@ -167,9 +167,14 @@ def test_many_leases(service):
     assert leases(service) == before
 
 
-def test_no_descriptor_left_is_said():
+@pytest.mark.parametrize("left", [0, 1])
+def test_no_descriptor_left_is_said(left):
+    """One is not enough: the process is looked up in /proc, and nothing is read any more once a unit has started."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    free = os.dup(0)
+    os.close(free)
+    boot.cache_clear()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + left, before[1]))
     try:
         with pytest.raises(CapacityError, match=r"too many files open to watch process 1; .*ulimit -n"):
             Lease(1)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from fastdag.errors import CapacityError, FastDAGError
@@ -28,12 +29,23 @@ class Lease:
     ------
     OwnerNotFoundError
         If there is no such process, or it is not the one that was meant.
+    CapacityError
+        If there is no file descriptor left.
     """
 
     def __init__(self, pid: int, started: int | None = None) -> None:
         self.pid = pid
         try:
             self._descriptor = os.pidfd_open(pid)
+            try:
+                # Read after the descriptor was opened, so that both speak of the same process, dead or alive.
+                self.started = started_at(pid)
+                self.boot = boot()
+                if started is not None and started != self.started:
+                    raise _not_there(pid)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
         except OSError as error:
             if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # the last two: a thread, by kernel
                 raise _not_there(pid) from None
@@ -41,14 +53,6 @@ class Lease:
                 raise CapacityError(
                     f"the service has too many files open to watch process {pid}; raise its limit (ulimit -n)"
                 ) from None
-            raise
-        try:
-            # Read after the descriptor was opened, so that both speak of the same process, dead or alive.
-            self.started = started_at(pid)
-            if started is not None and started != self.started:
-                raise _not_there(pid)
-        except BaseException:
-            os.close(self._descriptor)
             raise
 
     def watch(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], None]) -> None:
@@ -82,6 +86,7 @@ def started_at(pid: int) -> int:
     return int(stat.rpartition(b")")[2].split()[19])  # the name, in brackets, may hold blanks and brackets
 
 
+@cache
 def boot() -> str:
     """Give the name of this boot of the machine; process numbers and start times mean nothing beyond it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

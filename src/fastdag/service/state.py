@@ -598,7 +598,7 @@ class Service:
         if lease is not None:
             lease.watch(self._loop, partial(self._owner_ended, unit, lease))
         if self.journal is not None:
-            owner = (None, None, None) if lease is None else (lease.pid, lease.started, boot())
+            owner = (None, None, None) if lease is None else (lease.pid, lease.started, lease.boot)
             self._rows.append(UnitRow(unit, status, now, reason, *owner))
 
     def _owner_ended(self, unit: str, lease: Lease) -> None:
