@@ -209,8 +209,12 @@ def test_what_another_put_in_its_place_outlives_a_service(tmp_path: Path) -> Non
     with running_service(tmp_path) as service:
         service.socket.unlink()
         service.socket.write_text("not yours")
+        lock = service.socket.with_name("socket.lock")
+        lock.unlink()
+        lock.write_text("another's")
         assert service.stop() == 0
         assert service.socket.read_text() == "not yours"
+        assert lock.read_text() == "another's"
 
 
 @pytest.mark.parametrize("left_behind", [False, True])

@@ -123,7 +123,9 @@ class SocketFile:
         self._unlock()
 
     def _unlock(self) -> None:
-        self._lock_path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._lock), os.lstat(self._lock_path)):
+                os.unlink(self._lock_path)
         os.close(self._lock)
 
 
