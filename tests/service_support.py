@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,7 +234,9 @@ def running_service(
         process.stderr.close()
 
 
-def serve(*arguments: str | Path, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def serve(
+    *arguments: str | Path, folder: Path, pass_fds: Collection[int] = (), **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Start a service that is expected not to stay in the foreground, and give what became of it."""
     return subprocess.run(
         serve_command(*arguments),
@@ -243,6 +245,7 @@ def serve(*arguments: str | Path, folder: Path, **environment: str) -> "subproce
         text=True,
         cwd=folder,
         env=clean_environment(**environment),
+        pass_fds=pass_fds,
         timeout=PATIENCE,
         check=False,
     )

@@ -1,11 +1,14 @@
 """How a service ends when it is told, and how it goes on in the background."""
 
 import contextlib
+import fcntl
 import os
 import re
 import select
+import shlex
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from tests.service_support import (
     replies_in,
     running_service,
     serve,
+    serve_command,
 )
 
 
@@ -123,10 +127,10 @@ def test_a_second_signal_changes_nothing(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def in_background(folder: Path, *arguments: str | Path) -> Iterator[int]:
+def in_background(folder: Path, *arguments: str | Path, pass_fds: Collection[int] = ()) -> Iterator[int]:
     """Have a service that was started with --background at `socket`; the value is its process. Killed at the end."""
     path = folder / "socket"
-    ended = serve("--background", "--socket", path, *arguments, folder=folder)
+    ended = serve("--background", "--socket", path, *arguments, folder=folder, pass_fds=pass_fds)
     said = re.fullmatch(
         rf"fastdag service: process (\d+) at {re.escape(str(path))}; its messages are in {re.escape(str(path))}\.log\n",
         ended.stdout,
@@ -168,16 +172,24 @@ def test_it_goes_on_in_the_background(tmp_path: Path) -> None:
 
 
 def test_it_leaves_no_descriptor_of_its_caller_open(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    os.set_inheritable(writing, True)
-    # As in `lines=$(fastdag serve --background)`: whoever reads its output gets to the end of it.
-    with in_background(tmp_path) as pid:
-        os.close(writing)
-        assert os.read(reading, 1) == b""
-        assert f"pipe:[{os.fstat(reading).st_ino}]" not in [
-            os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")
-        ]
-    os.close(reading)
+    """A lock of the caller's ends with the caller. Whoever reads its output comes to an end, as `serve` does here."""
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with in_background(tmp_path, pass_fds=[lock.fileno()]) as pid:
+            assert str(tmp_path / "lock") not in [
+                os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")
+            ]
+
+
+def test_without_standard_streams_it_goes_on_in_the_background_as_well(tmp_path: Path) -> None:
+    command = shlex.join(serve_command("--background", "--socket", tmp_path / "socket"))
+    done = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], check=False, timeout=PATIENCE)
+    pid = int((tmp_path / "socket.lock").read_text())
+    try:
+        assert done.returncode == 0
+        assert (tmp_path / "socket.log").read_text() == ""
+    finally:
+        gone(pid, signal.SIGTERM)
 
 
 def test_a_start_in_the_background_that_fails_says_why(tmp_path: Path) -> None:

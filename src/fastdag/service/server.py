@@ -55,6 +55,7 @@ class _Network(NamedTuple):
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve as the command line says; returns the exit status."""
+    _open_standard_streams()
     try:
         network = _network(arguments)
         where = Path(arguments.socket or default_socket())
@@ -64,6 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
     except FastDAGError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, _UsageError) else 1
+
+
+def _open_standard_streams() -> None:
+    """Put something in the place of what the caller closed, or a socket would take it."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
 
 
 def _network(arguments: argparse.Namespace) -> _Network | None:
@@ -121,12 +129,21 @@ def _in_background(where: Path, journal: str | None, network: _Network | None) -
             written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             for source, target in ((nowhere, 0), (written, 1), (written, 2)):
                 os.dup2(source, target)
+            _close_all_but(report.fileno())
             return _serve(where, journal, network, ready)
         except (FastDAGError, OSError) as error:
             if report.closed:
                 raise
             report.write(f"failed {error}")
             return 1
+
+
+def _close_all_but(kept: int) -> None:
+    """Let go of what the caller had open: a lock of his, for one, would be held as long as the service lives."""
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != kept:
+            with contextlib.suppress(OSError):  # the list itself was read by one of them
+                os.close(number)
 
 
 def _make_place(where: Path) -> None:
