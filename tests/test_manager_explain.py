@@ -198,3 +198,5 @@ def test_stalled_against_its_definition(manager):
             if is_stalled(unit)
         }
         assert stalled(manager) == expected
+        for unit in units:  # told by what is behind a unit alone
+            assert {why.depends_on for why in manager.explain(unit).stalled_because} == expected.get(unit, set())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastdag.events import BLOCKED, READY, STATES
@@ -55,6 +55,20 @@ class Explanation(NamedTuple):
     def held_up_by(self) -> list[Held]:
         """The units at the ends of the chains, which wait for nobody; empty when the unit itself waits for nobody."""
         return [held for held in self.units.values() if not held.unmet and held.unit != self.unit]
+
+    @property
+    def stalled_because(self) -> list[Dependency]:
+        """The dependencies of the unit that nothing can satisfy any more, as in `Stall`; O(units + dependencies) here.
+
+        Empty when the unit can still become ready.
+        """
+        waiting = {
+            held.unit: _Waiting(held.status, held.state == STATES[BLOCKED], held.unmet)
+            for held in self.units.values()
+            if held.status and held.state != STATES[READY]
+        }
+        found = _dead(waiting)
+        return _because(waiting[self.unit].unmet, found) if self.unit in found else []
 
     def __str__(self) -> str:
         first = self.units[self.unit]
@@ -137,35 +151,47 @@ def stalled(core: StatusGraph[str], names: Mapping[int, str]) -> list[Stall]:
     One pass over the units that are not ready finds the dependencies that are dead at once, a second one, from
     dependency to dependent, those that are dead because they wait for such: O(units + dependencies).
     """
-    waiting: dict[str, tuple[str, int, list[Dependency]]] = {}
+    waiting: dict[str, _Waiting] = {}
     for unit in core.registered():
         code, state, _ = core.snapshot(unit)
         if state != READY:
-            waiting[unit] = (names[code], state, _unmet(core, names, unit))
+            waiting[unit] = _Waiting(names[code], state == BLOCKED, _unmet(core, names, unit))
+    found = _dead(waiting)
+    return [
+        Stall(unit, status, _because(unmet, found)) for unit, (status, _, unmet) in waiting.items() if unit in found
+    ]
+
+
+class _Waiting(NamedTuple):
+    """A registered unit that is not ready."""
+
+    status: str
+    blocked: bool
+    unmet: list[Dependency]
+
+
+def _dead(waiting: Mapping[str, _Waiting]) -> set[str]:
+    """Find those that can never become ready, from dependency to dependent; what is not among these goes on."""
     dependents: dict[str, list[str]] = {}
     found: set[str] = set()
-    for unit, (_, state, unmet) in waiting.items():
-        if state == BLOCKED or any(map(_ended, unmet)):
+    for unit, (_, blocked, unmet) in waiting.items():
+        if blocked or any(map(_ended, unmet)):
             found.add(unit)
         for dependency in unmet:
             dependents.setdefault(dependency.depends_on, []).append(unit)
     spreading = list(found)
     while spreading:
         unit = spreading.pop()
-        if waiting[unit][0] == Status.PENDING:  # one that runs may still reach any status, stalled or not
+        if waiting[unit].status == Status.PENDING:  # one that runs may still reach any status, stalled or not
             for dependent in dependents.get(unit, ()):
                 if dependent not in found:
                     found.add(dependent)
                     spreading.append(dependent)
-    return [
-        Stall(
-            unit,
-            status,
-            [why for why in unmet if _ended(why) or (why.status == Status.PENDING and why.depends_on in found)],
-        )
-        for unit, (status, _, unmet) in waiting.items()
-        if unit in found
-    ]
+    return found
+
+
+def _because(unmet: Iterable[Dependency], dead: Container[str]) -> list[Dependency]:
+    return [why for why in unmet if _ended(why) or (why.status == Status.PENDING and why.depends_on in dead)]
 
 
 def _unmet(core: StatusGraph[str], names: Mapping[int, str], unit: str) -> list[Dependency]:

@@ -489,9 +489,8 @@ class Service:
         """Say why a unit waits, and whether anything could still release it."""
         unit = request.unit
         explanation = self._explanation(unit)
-        stall = next((stall for stall in self.manager.stalled() if stall.unit == unit), None)
         waits = explanation.units[unit].status not in _BEGUN
-        because = stall.because if stall is not None and waits else []
+        because = explanation.stalled_because if waits else []
         return ExplanationView(
             unit,
             [
