@@ -6,10 +6,13 @@ import asyncio
 import os
 import resource
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
+import pytest
 from service_kills import kills
-from service_support import running_service
+from service_support import running_service, serve
 
 from fastdag import Manager
 from fastdag.client import Client
@@ -73,6 +76,32 @@ def test_without_a_journal_everything_is_gone(tmp_path):
         service.stop(signal.SIGKILL)
     with running_service(tmp_path) as service:
         assert service.get("/v1/list") == {"units": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("UPDATE dependencies SET requires = '{'", "Input data was truncated"),
+        ("UPDATE dependencies SET depends_on = unit", "cycle"),
+        ("DELETE FROM units", "'a' is not registered"),
+        ("UPDATE units SET unit = ''", "must be a non-empty string"),
+    ],
+)
+def test_rows_that_mean_nothing_are_a_damaged_journal(tmp_path, change, problem):
+    journal = tmp_path / "journal"
+    with running_service(tmp_path, "--journal", journal) as service:
+        service.post("/v1/want", unit="a", depends_on=["b"])
+        service.stop()
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute(change)
+        connection.commit()
+    before = journal.read_bytes()
+    done = serve("--background", "--socket", tmp_path / "socket", "--journal", journal, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: journal '{journal}' is damaged: ")
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert journal.read_bytes() == before
 
 
 def test_all_effects_of_a_call_go_into_the_journal_at_once(tmp_path):

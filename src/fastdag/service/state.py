@@ -37,6 +37,7 @@ from fastdag.errors import (
     DependencyFailedError,
     EdgeNotFoundError,
     FastDAGError,
+    JournalError,
     SameStatusError,
     VertexNotFoundError,
     WaitTimeoutError,
@@ -643,22 +644,12 @@ class Service:
     def _restore(self, journal: Journal) -> list[UnitRow]:
         """Take up what the journal has, and tell nobody; the answer is the units whose processes have ended."""
         units, dependencies = journal.load()
-        manager = self.manager
-        manager.register_all([row.unit for row in units])
-        for row in units:
-            if row.status != Status.PENDING:
-                manager.update_status(row.unit, row.status)
-        self._dependencies = manager.add_dependencies(
-            (row.unit, row.depends_on, requirement_of(msgspec.json.decode(row.requires, type=Requires)))
-            for row in dependencies
-        )
-        # The dependencies made the manager skip what had been set back to pending on purpose. What others depend on
-        # comes first, as setting it back may have its dependents skipped again.
-        statuses = {row.unit: row.status for row in units}
-        for unit in reversed(manager.graph.topological_sort()):
-            status = statuses.get(unit)
-            if status is not None and manager.unit(unit).status != status:
-                manager.update_status(unit, status)
+        try:
+            self._take_up(units, dependencies)
+        except (FastDAGError, msgspec.MsgspecError) as error:  # rows that SQLite finds sound, and that mean nothing
+            raise JournalError(
+                journal.path, f"is damaged: {error}; put a sound copy in its place, or move it away"
+            ) from error
         self._names.update(row.unit for row in units)
         self._names.update(row.depends_on for row in dependencies)
         now, monotonic = time.time(), time.monotonic()
@@ -677,3 +668,22 @@ class Service:
             self._notes[row.unit] = _Note(monotonic - max(0.0, now - row.since), row.reason, lease)
         journal.start(self._loop, self._in_journal, self._on_failed)
         return orphans
+
+    def _take_up(self, units: list[UnitRow], dependencies: list[DependencyRow]) -> None:
+        """Have the manager as it was."""
+        manager = self.manager
+        manager.register_all([row.unit for row in units])
+        for row in units:
+            if row.status != Status.PENDING:
+                manager.update_status(row.unit, row.status)
+        self._dependencies = manager.add_dependencies(
+            (row.unit, row.depends_on, requirement_of(msgspec.json.decode(row.requires, type=Requires)))
+            for row in dependencies
+        )
+        # The dependencies made the manager skip what had been set back to pending on purpose. What others depend on
+        # comes first, as setting it back may have its dependents skipped again.
+        statuses = {row.unit: row.status for row in units}
+        for unit in reversed(manager.graph.topological_sort()):
+            status = statuses.get(unit)
+            if status is not None and manager.unit(unit).status != status:
+                manager.update_status(unit, status)
