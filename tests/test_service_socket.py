@@ -1,5 +1,6 @@
 """Where a service listens: the default places, what stands there already, and two services that want one place."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fastdag.client import AsyncClient, Client
+from fastdag.errors import ServiceError
 from tests.service_support import PATIENCE, clean_environment, running_service, serve, serve_command
 
 from fastdag.service.listener import AlreadyServedError, SocketFile  # isort: skip - once it is known to be installed
@@ -81,6 +84,27 @@ class TestTemporaryDirectory:
         TEMPORARY.mkdir(mode=0o700)
         os.chown(TEMPORARY, 65534, 65534)
         self.refused(tmp_path)
+
+    def test_is_not_trusted_by_clients_when_it_belongs_to_somebody_else(self) -> None:
+        if os.getuid() != 0:
+            pytest.skip("only root can give a directory away")
+        TEMPORARY.mkdir(mode=0o700)
+        path = TEMPORARY / "fastdag.sock"
+        try:
+            with socket.socket(socket.AF_UNIX) as stranger:
+                stranger.bind(str(path))
+                stranger.listen()
+                stranger.setblocking(False)
+                os.chown(TEMPORARY, 65534, 65534)
+                with pytest.raises(ServiceError, match="belongs to another user"):
+                    Client(path, timeout=1).ping()
+                with pytest.raises(ServiceError, match="belongs to another user"):
+                    asyncio.run(AsyncClient(path, timeout=1).ping())
+                with pytest.raises(BlockingIOError):  # nobody has come
+                    stranger.accept()
+        finally:
+            path.unlink(missing_ok=True)
+            self.remove()
 
     def refused(self, folder: Path, background: bool = False) -> None:
         try:

@@ -337,6 +337,7 @@ async def _connect(address: Address, limit: float) -> _Streams:
             if not address.path:
                 context = address.context() if address.secure else None
                 return await asyncio.open_connection(address.host, address.port, ssl=context)
+            address.look()
             return await asyncio.open_unix_connection(sock=await _unix(address.path))
     except OSError as error:
         raise address.refused(error) from None

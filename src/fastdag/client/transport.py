@@ -146,9 +146,16 @@ class Address:
     def connect(self, limit: float) -> new_socket:
         """Open a connection within so many seconds."""
         try:
+            self.look()
             return self._unix(limit) if self.path else self._tcp(limit)
         except OSError as error:
             raise self.refused(error) from None
+
+    def look(self) -> None:
+        """Refuse the folder of the default socket in /tmp where another user made it: he would answer in our name."""
+        folder = f"/tmp/fastdag-{os.getuid()}"
+        if self.path == f"{folder}/fastdag.sock" and os.lstat(folder).st_uid != os.getuid():
+            raise PermissionError
 
     def _unix(self, limit: float) -> new_socket:
         connection = new_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
