@@ -166,12 +166,18 @@ def test_orphans_that_ended_are_let_go_of(runner):
 
 def test_a_run_within_a_run(runner):
     """The inner one is killed, and its units become the outer one's to end."""
-    inner = "[units.x]\nrun = 'exec sleep 300'\n[units.y]\nrun = 'exec setsid sleep 300'\n"
+    seconds = 1_000_000 + os.getpid()  # which names these processes among all others
+    inner = f"[units.x]\nrun = 'exec sleep {seconds}'\n[units.y]\nrun = 'exec setsid sleep {seconds}'\n"
     (runner.folder / "inner.toml").write_text(inner)
     done = runner(
         f"""
         [units.a]
-        run = "{COMMAND} run inner.toml -j 2 & sleep 2; kill -9 $!; wait"
+        run = '''
+        {COMMAND} run inner.toml -j 2 &
+        until [ "$(pgrep -fc ^sleep.{seconds}$)" = 2 ]; do sleep 0.05; done
+        kill -9 $!
+        wait
+        '''
         """
     )
     assert done.status("a") == "failed"
