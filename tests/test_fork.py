@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import sys
+import sysconfig
 import threading
 import time
 from array import array
@@ -26,8 +27,20 @@ DEADLINE = 60.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
+# Every object has a lock then. One that is being handed from a thread to the next one, which has waited for it, stays
+# taken in the child, where nobody will ever let go of it: seen with a dict of a manager, with the generator of `random`,
+# which is seeded after a fork, and with variables of functions that threads share.
+leaves_locks = pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="without the interpreter lock a child of CPython hangs where threads contended for an object",
+)
+
+
 class Beside:
-    """Threads that go on until the end of the block; raises what the first of them raised."""
+    """Threads that go on until the end of the block; raises what the first of them raised.
+
+    They share no more than what is tested, not even a variable of the function around them: see `leaves_locks`.
+    """
 
     def __init__(self, *bodies):
         self.over = False
@@ -67,7 +80,7 @@ def test_a_graph_in_the_middle_of_everything():
     graph = Graph.from_edges(array("i", range(n - 1)), array("i", range(1, n)), n)
     whole = array("i", range(n - 1)), array("i", range(1, n))
 
-    def edges(who):
+    def edges(who, graph=graph, n=n):
         rng = random.Random(who)
 
         def body():
@@ -110,8 +123,8 @@ def test_a_graph_in_the_middle_of_everything():
         edges("a"),
         edges("b"),
         graph.to_csr,  # holds the order lock most of the time, without the interpreter
-        lambda: graph.add_edges(*whole),
-        lambda: graph.descendants(0),
+        lambda graph=graph: graph.add_edges(*whole),
+        lambda graph=graph: graph.descendants(0),
     )
     with busy:
         for _ in range(30):
@@ -124,6 +137,7 @@ def test_a_graph_in_the_middle_of_everything():
     graph._check()
 
 
+@leaves_locks
 def test_a_manager_in_the_middle_of_everything():
     manager = Manager()
     manager.register_all(["hub", *(f"u{i}" for i in range(300))])
@@ -131,16 +145,10 @@ def test_a_manager_in_the_middle_of_everything():
     heard = []
     manager.subscribe(heard.append, unit="u0", kinds="state")
     turn = itertools.count()
-    updates = itertools.count(1)
 
     def update():
         manager.update_status("hub", "completed")
         manager.update_status("hub", "started")
-        # Nothing holds back who makes changes. Without the interpreter lock they are made faster than another thread
-        # tells of them: the child would have millions of events left to tell.
-        told = 2 * next(updates) - 20
-        while len(heard) < told:
-            time.sleep(0)
 
     def subscribe():
         manager.subscribe(lambda event: None, unit="u1").cancel()
@@ -500,11 +508,8 @@ def test_graphs_that_come_and_go():
 
     def body():
         graphs = [Graph() for _ in range(5)]
-        # Not with random.shuffle(), whose generator all threads share: without the interpreter lock a child of CPython
-        # hangs when it seeds that anew and another thread was just being handed the lock of the object.
-        random.Random().shuffle(graphs)
-        while graphs:
-            graphs.pop().add_edge(1, 2)
+        for i in (2, 0, 2, 1, 0):
+            graphs.pop(i).add_edge(1, 2)
 
     with Beside(body, body):
         for _ in range(20):
