@@ -27,7 +27,7 @@ DEADLINE = 60.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
-# Every object has a lock then. One that is being handed from a thread to the next one, which has waited for it, stays
+# Every object has a lock then. One that is being handed from a thread to the next, which has waited for it, stays
 # taken in the child, where nobody will ever let go of it: seen with a dict of a manager, with the generator of `random`,
 # which is seeded after a fork, and with variables of functions that threads share.
 leaves_locks = pytest.mark.skipif(

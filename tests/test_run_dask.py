@@ -25,7 +25,7 @@ by_value = pytest.importorskip("cloudpickle").register_pickle_by_value
 def cluster():
     by_value(sys.modules[append.__module__])
     by_value(sys.modules[__name__])
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster
 
 
