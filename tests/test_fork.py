@@ -28,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 
 
 # Every object has a lock then. One that is being handed from a thread to the next, which has waited for it, stays
-# taken in the child, where nobody will ever let go of it: seen with a dict of a manager, with the generator of `random`,
-# which is seeded after a fork, and with variables of functions that threads share.
+# taken in the child, where nobody will ever let go of it: seen with a dict of a manager, with the generator of
+# `random`, which is seeded after a fork, and with variables of functions that threads share.
 leaves_locks = pytest.mark.skipif(
     bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     reason="without the interpreter lock a child of CPython hangs where threads contended for an object",
