@@ -11,6 +11,9 @@ import time
 from contextlib import closing
 
 import pytest
+
+pytest.importorskip("msgspec", reason="needs fastdag[service]")
+
 from service_kills import kills
 from service_support import running_service, serve
 
