@@ -165,6 +165,36 @@ def test_fifty_threads_close_the_same_cycle(length):
     graph._check()
 
 
+def test_a_cycle_is_named_as_it_was_while_indices_are_used_again():
+    chain = [f"link {i}" for i in range(50)]
+    paths = []
+    graph = Graph()
+    graph.add_edges_from(itertools.pairwise([*chain, "a", "b", "c"]))
+
+    def remover():
+        end = time.monotonic() + 0.5
+        for i in itertools.count():
+            if time.monotonic() > end:
+                return
+            graph.remove_vertex("b")
+            graph.add_vertex(i)  # has the index of "b"
+            graph.remove_vertex(i)
+            with suppress(CycleError):
+                graph.add_edge("a", "b")
+                graph.add_edge("b", "c")
+
+    def closer():
+        for _ in range(100):
+            try:
+                graph.add_edge("c", chain[0])
+                graph.remove_edge("c", chain[0])
+            except CycleError as error:
+                paths.append(error.path)
+
+    beside([remover], [closer])
+    assert all(path == ["c", *chain, "a", "b", "c"] for path in paths)
+
+
 def test_of_the_edges_of_a_cycle_one_is_refused():
     n = 20
     for turn in range(50):

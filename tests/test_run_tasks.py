@@ -35,7 +35,8 @@ class Immediate(Executor):
 
 
 class Watched(ThreadPoolExecutor):
-    """Counts the futures that are not done, tells when one is cancelled, and calls what it is given before a vertex.
+    """Counts the futures that are not done, tells when cancelling leaves no more than run, and calls what it is given
+    before a vertex.
 
     Signals are raised there, in the thread of the caller: one that comes from elsewhere while that is falling asleep is
     heard when it wakes.
@@ -61,8 +62,8 @@ class Watched(ThreadPoolExecutor):
     def gone(self, future):
         with self.lock:
             self.out -= 1
-        if future.cancelled():
-            self.emptied.set()
+            if future.cancelled() and self.out <= self._max_workers:
+                self.emptied.set()
 
 
 class TaskError(Exception):
@@ -264,10 +265,20 @@ def test_a_task_may_use_the_same_executor():
 
 
 def test_an_executor_that_is_shut_down_in_the_middle():
-    executor = ThreadPoolExecutor(1)
+    both = threading.Event()
+
+    class Last(ThreadPoolExecutor):
+        def submit(self, function, /, *args):
+            future = super().submit(function, *args)
+            if args == ("x",):
+                both.set()
+            return future
+
+    executor = Last(1)
 
     def task(vertex):
         if vertex == "a":
+            assert both.wait(30)
             executor.shutdown(wait=False)
         if vertex == "x":
             raise TaskError

@@ -607,8 +607,11 @@ cdef class Graph:
                 self._discard(target_mixed, v)
             if outcome == NO_MEMORY:
                 raise MemoryError
-            if outcome == CYCLE and (pinned or self.c.store.recycled.load(acquire) == recycled):
-                self._raise_cycle(answer)
+            if outcome == CYCLE:
+                cycle = self._cycle(answer)
+                # Looked at after the names were read: until then another thread, or a finalizer, may use an id again.
+                if pinned or self.c.store.recycled.load(acquire) == recycled:
+                    raise CycleError(cycle)
         finally:
             free(answer.path)
             answer.path = NULL
@@ -621,11 +624,11 @@ cdef class Graph:
         finally:
             self._unpin(pin)
 
-    cdef int _raise_cycle(self, Answer *answer) except -1:
-        """Raise the CycleError whose path of ids is in the answer; the ids still mean what they meant."""
+    cdef list _cycle(self, Answer *answer):
+        """The cycle whose path of ids is in the answer, by names: right if the ids mean what they meant."""
         cdef list path = self._list(answer.path, answer.path_length)
         path.append(path[0])
-        raise CycleError(path)
+        return path
 
     def add_edge(self, source, target, label=None):
         """Add the edge `source -> target`, and the vertices that are not there; on an edge that is there replace the label.
@@ -960,7 +963,7 @@ cdef class Graph:
             if outcome == NO_MEMORY:
                 raise MemoryError
             if outcome == CYCLE:
-                self._raise_cycle(answer)
+                raise CycleError(self._cycle(answer))
             if outcome == DONE:
                 made.clear()
             return outcome
@@ -1130,7 +1133,7 @@ cdef class Graph:
                     raise self._bad_index("sources", i, b.sources[i])
                 raise self._bad_index("targets", i, b.targets[i])
             if outcome == CYCLE:
-                self._raise_cycle(&answer)
+                raise CycleError(self._cycle(&answer))
             return most if answer.added == n else answer.added
         finally:
             self._unpin(pin)
