@@ -55,7 +55,8 @@ def test_a_clone_that_fails_is_named_by_those_behind_it(service, tmp_path, diale
 def test_kill_9_of_exec_fails_its_unit(service, tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
-    clone = begin("clone", script("clone", "exec", "sleep 1000"), folder, service.socket)
+    # `exec`: the command is told of the end of `fastdag sync exec`, a child of the command is not, and would go on
+    clone = begin("clone", script("clone", "exec", "exec sleep 1000"), folder, service.socket)
     install = begin("install", script("install", "exec"), folder, service.socket)
     service.post("/v1/wait", unit="clone", status="started", timeout=PATIENCE)
     clone.kill()  # the shell has become `fastdag sync exec` by its own exec
