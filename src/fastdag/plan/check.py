@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastdag._core import Graph
 from fastdag.errors import CycleError
@@ -11,17 +11,17 @@ from fastdag.plan.model import Need
 from fastdag.plan.problems import Problems
 from fastdag.status import Requirement
 
-Place = Callable[[], tuple[str, int]]
+Place = Callable[[Any], tuple[str, int]]
 """Gives file and line; called for what is wrong only, as finding the line may take its time."""
 
 
 class Wish(NamedTuple):
-    """That one unit comes after another, and where somebody said so."""
+    """That one unit comes after another, and where somebody said so, as a `Place` understands it."""
 
     unit: str
     after: str
     requires: Requirement
-    place: Place
+    at: object
     by: object = ""
 
     @property
@@ -30,7 +30,9 @@ class Wish(NamedTuple):
         return f"{self.by}: " if self.by else ""
 
 
-def link(units: Iterable[str], wishes: Iterable[Wish], problems: Problems) -> Mapping[str, tuple[Need, ...]]:
+def link(
+    units: Iterable[str], wishes: Iterable[Wish], place: Place, problems: Problems
+) -> Mapping[str, tuple[Need, ...]]:
     """Give what each unit comes after.
 
     A unit after itself, one wish with two requirements and cycles are problems; what is left out for them is missing in
@@ -41,28 +43,30 @@ def link(units: Iterable[str], wishes: Iterable[Wish], problems: Problems) -> Ma
     units : iterable of str
     wishes : iterable of Wish
         Between these units.
+    place : callable
+        Gives file and line of what a wish has as `at`.
     problems : Problems
         What is wrong is added.
     """
     needs: dict[str, dict[str, Wish]] = {unit: {} for unit in units}
     for wish in wishes:
-        unit, after, requires, place, _ = wish
+        unit, after, requires, at, _ = wish
         if unit == after:
-            problems.add(*place(), f"{wish.prefix}unit {unit!r} cannot be after itself")
+            problems.add(*place(at), f"{wish.prefix}unit {unit!r} cannot be after itself")
             continue
         known = needs[unit].setdefault(after, wish)
         if known.requires is not requires:
-            file, line = known.place()
+            file, line = place(known.at)
             problems.add(
-                *place(),
+                *place(at),
                 f'{wish.prefix}unit {unit!r} is after {after!r} with requires = "{requires}" here, but with '
                 f'"{known.requires}" at {file}:{line}' + (f" ({known.by})" if known.by else ""),
             )
-    _refuse_cycles(needs, problems)
+    _refuse_cycles(needs, place, problems)
     return {unit: tuple(Need(after, wish.requires) for after, wish in each.items()) for unit, each in needs.items()}
 
 
-def _refuse_cycles(needs: Mapping[str, Mapping[str, Wish]], problems: Problems) -> None:
+def _refuse_cycles(needs: Mapping[str, Mapping[str, Wish]], place: Place, problems: Problems) -> None:
     graph: Graph[str] = Graph()
     try:
         graph.add_edges_from((unit, after) for unit, each in needs.items() for after in each)
@@ -73,4 +77,4 @@ def _refuse_cycles(needs: Mapping[str, Mapping[str, Wish]], problems: Problems) 
                     graph.add_edge(unit, after)
                 except CycleError as error:
                     path = " after ".join(repr(name) for name in error.path)
-                    problems.add(*wish.place(), f"{wish.prefix}cycle: {path}")
+                    problems.add(*place(wish.at), f"{wish.prefix}cycle: {path}")

@@ -11,6 +11,7 @@ Path = tuple[str | int, ...]
 _SPACE = re.compile(r"(?:[ \t\r\n,]+|#[^\n]*)*")
 _NAME = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _KEY = re.compile(rf"[ \t]*({_NAME})[ \t]*")
+_HEADER = re.compile(r"\[([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\]")  # what nearly all are
 _TEXT = (
     r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}|' + r"'''(?:[^']|'{1,2}(?!'))*'{3,5}|" + r'"(?:[^"\\]|\\.)*"|' + r"'[^']*'"
 )
@@ -51,7 +52,7 @@ class Lines:
 
     def of(self, path: Path) -> int:
         """Give the line at which a value is defined, or else that of the nearest that holds it."""
-        for length in range(len(path)):
+        for length in range(len(path) if path not in self._found else 0):
             if (start := self._unread.pop(path[:length], None)) is not None:
                 self._pairs(path[:length], start)
             if (start := self._closed.pop(path[:length], None)) is not None:
@@ -64,8 +65,13 @@ class Lines:
         table: Path = ()
         position = 0
         self._unread[table] = position
-        while (position := self._match(_BODY, position).end()) < len(self._text):
-            if self._text[position] == "[":
+        text, body, header, found = self._text, _BODY.match, _HEADER.match, self._found
+        while (match := body(text, position)) and (position := match.end()) < len(text):
+            if not self._tables and (simple := header(text, position)):
+                table = tuple(simple[1].split("."))
+                found.setdefault(table, position)
+                position = self._unread[table] = simple.end()
+            elif text[position] == "[":
                 table, position = self._header(position)
                 self._unread[table] = position
             else:

@@ -162,6 +162,8 @@ class Plan:
         A unit that stops may come after the end of one that starts. That one has ended once the phase `stop` begins, so
         there it is no need any more.
         """
+        if self.phases == (phase,):
+            return self
         units = {
             name: replace(unit, needs=needs) if (needs := self._within(unit)) != unit.needs else unit
             for name, unit in self.units.items()

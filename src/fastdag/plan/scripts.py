@@ -179,7 +179,8 @@ def plan_of(
                     problems.add(script.file, script.line, f"{name} is declared twice")
                 units[name] = (script, phase)
     orders = _Orders(scripts, declared, problems)
-    needs = link(units, [wish for rule in rules for wish in orders.wishes(rule)], problems)
+    wishes = [wish for rule in rules for wish in orders.wishes(rule)]
+    needs = link(units, wishes, lambda rule: (rule.file, rule.line), problems)
     problems.check()
     return Plan(
         {
@@ -236,10 +237,9 @@ class _Orders:
         if not waiting or not awaited:
             return
         self._check_agents(rule, {**waiting, **awaited})
-        place = lambda: (rule.file, rule.line)  # noqa: E731
         for name in waiting:
             for other in awaited:
-                yield Wish(name, other, REQUIREMENTS[rule.requires], place, rule)
+                yield Wish(name, other, REQUIREMENTS[rule.requires], rule, rule)
 
     def _problem(self, rule: Rule, message: str) -> None:
         self._problems.add(rule.file, rule.line, f"{rule}: {message}")

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Final, NamedTuple
 
-from fastdag._core import Graph
 from fastdag.durations import format_duration
-from fastdag.edge import Edge
 from fastdag.export import to_dot, to_mermaid
+from fastdag.graphlib import TopologicalSorter
 from fastdag.plan.model import REQUIREMENTS, Need, Phase, Plan, PlannedUnit
 from fastdag.plan.problems import printable
 
@@ -61,18 +60,13 @@ def outlines(plan: Plan) -> list[Outline]:
 
 
 def _outline(phase: Phase, agent: str | None, plan: Plan) -> Outline:
-    later: Graph[str] = Graph()  # each edge the other way round: from what runs first
-    for name in plan.units:
-        later.add_vertex(name)
-    later.add_edges_from((need.unit, name) for name, unit in plan.units.items() for need in unit.needs)
-    place = {name: number for number, name in enumerate(plan.units)}
-    generations = [sorted(names, key=place.__getitem__) for names in later.topological_generations()]
-    path, expected = _longest(plan)
+    generations = _generations(plan)
+    path, expected = _longest(plan, generations)
     return Outline(
         phase=phase,
         agent=agent,
         units=len(plan.units),
-        dependencies=later.number_of_edges(),
+        dependencies=sum(len(unit.needs) for unit in plan.units.values()),
         generations=generations,
         longest_path=path,
         expected=expected,
@@ -80,22 +74,34 @@ def _outline(phase: Phase, agent: str | None, plan: Plan) -> Outline:
     )
 
 
-def _longest(plan: Plan) -> tuple[list[str], float | None]:
-    """Find the units that take longest, one after the other.
+def _generations(plan: Plan) -> list[list[str]]:
+    place = {name: number for number, name in enumerate(plan.units)}
+    sorter = TopologicalSorter({name: [need.unit for need in unit.needs] for name, unit in plan.units.items()})
+    sorter.prepare()
+    generations = []
+    while names := sorter.get_ready():
+        generations.append(sorted(names, key=place.__getitem__))
+        sorter.done(*names)
+    return generations
 
-    Paths have weights on edges: an edge takes as long as the unit that it leads to, and the end, which depends on all,
-    leads to the last one.
-    """
-    times = {name: unit.expected for name, unit in plan.units.items() if unit.expected is not None}
-    graph = plan.graph()
-    end = ""  # no unit is called so
-    graph.add_edges_from((end, name) for name in plan.units)
 
-    def weight(edge: Edge) -> float:
-        return times.get(edge.target, 0.0) if times else 1.0
-
-    path = graph.longest_path(weight)[:0:-1]
-    return path, sum(times.get(name, 0.0) for name in path) if times else None
+def _longest(plan: Plan, generations: list[list[str]]) -> tuple[list[str], float | None]:
+    """Find the units that take longest, one after the other."""
+    timed = any(unit.expected is not None for unit in plan.units.values())
+    taken: dict[str, float] = {}  # until the unit has ended
+    latest: dict[str, str] = {}  # what it waits for to the last
+    for names in generations:
+        for name in names:
+            unit = plan.units[name]
+            own = (unit.expected or 0.0) if timed else 1.0
+            if unit.needs:
+                latest[name] = last = max([need.unit for need in unit.needs], key=taken.__getitem__)
+                own += taken[last]
+            taken[name] = own
+    path = [max(taken, key=taken.__getitem__)]
+    while path[-1] in latest:
+        path.append(latest[path[-1]])
+    return path[::-1], taken[path[0]] if timed else None
 
 
 def _at_once(units: Iterable[PlannedUnit]) -> int:
