@@ -97,6 +97,8 @@ class Family:
         self._hurry: set[asyncio.Future[None]] = set()  # of those who wait for a grace to be over
         self._nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._others = set(_children(os.getpid()))  # are no business of ours
+        # Of the main thread: the kernel gives orphans to the first thread of a subreaper that lives.
+        self._adopted = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "cannot become the parent of orphans")
@@ -225,12 +227,17 @@ class Family:
         if found:
             await self.end(everything, self.grace)
         os.close(self._nowhere)
+        os.close(self._adopted)
         return [each.name for each in found]
 
     def _orphans(self) -> list[_Stat]:
         """Give the living children of this process that are no unit's first one, and let go of the dead ones."""
+        os.lseek(self._adopted, 0, os.SEEK_SET)  # asked for after each process, so the file stays open
+        words = b""
+        while data := os.read(self._adopted, _BLOCK):
+            words += data
         found = []
-        for pid in _children(os.getpid()):
+        for pid in map(int, words.split()):
             if pid in self.running or pid in self._others:
                 continue
             stat = _stat(pid)
@@ -433,9 +440,9 @@ def _program(name: str, environment: Mapping[str, str]) -> str:
     if "/" in name:
         return name
     for folder in environment.get("PATH", os.defpath).split(os.pathsep):  # `shutil.which` takes several times as long
-        path = os.path.join(folder, name)
+        path = f"{folder or '.'}/{name}"
         if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path if "/" in path else f"./{path}"
+            return path
     raise CannotStartError(f"{name}: there is no such command")
 
 
