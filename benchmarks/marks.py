@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import fastdag
-from benchmarks import memory, service_marks, task_marks, thread_marks, workloads
+from benchmarks import memory, plan_marks, service_marks, task_marks, thread_marks, workloads
 from benchmarks.environment import commit, version_of
 from benchmarks.measure import chunks, feed, labelled
 from benchmarks.peers import EDGE_BY_EDGE, Triple
@@ -271,6 +271,7 @@ ROWS: dict[str, Measure] = {
     **thread_marks.ROWS,
     **service_marks.ROWS,
     **task_marks.ROWS,
+    **plan_marks.ROWS,
 }
 
 
