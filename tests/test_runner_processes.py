@@ -222,6 +222,16 @@ def test_a_full_disk(runner):
     assert done.returncode == 1
 
 
+def test_a_log_is_there_once_something_was_printed_and_has_nothing_of_an_earlier_run(runner):
+    logs = runner.folder / "logs"
+    silent = runner('[units.a]\nrun = "true"\n', "--log-dir", "logs")
+    assert (silent.code, silent.units["a"]["log"], list(logs.iterdir())) == (0, None, [])
+    loud = runner('[units.a]\nrun = "echo hello"\n', "--log-dir", "logs")
+    assert (loud.units["a"]["log"], loud.log("a")) == (str(logs / "a.log"), "hello\n")
+    again = runner('[units.a]\nrun = "true"\n', "--log-dir", "logs")
+    assert (again.code, again.log("a")) == (0, "")
+
+
 def test_a_place_for_a_log_that_somebody_made_a_link(runner):
     (runner.folder / "logs").mkdir()
     (runner.folder / "logs" / "a.log").symlink_to(runner.folder / "other")

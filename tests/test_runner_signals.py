@@ -100,7 +100,7 @@ from fastdag.runner.processes import Family, Process
 
 async def main():
     family, ended = Family("run"), asyncio.get_running_loop().create_future()
-    log = Log(pathlib.Path("log"), 1000)
+    log = Log("log", 1000)
     process = Process(family, "a", ["/bin/sh", "-c", "exit 7"], {}, None, log, None, ended.set_result)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # and the loop has not heard of it
     process.stop("canceled", "too late")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
 
 _TAIL: Final = 4096  # bytes that the last lines are looked for in
@@ -32,11 +31,11 @@ def file_name(unit: str) -> str:
 
 
 class Log:
-    """A unit's log.
+    """A unit's log: a file from the first byte on, as making one takes as long as half of a short command.
 
     Parameters
     ----------
-    path : Path
+    path : str
     limit : int
         Bytes that the unit may print.
     append : bool
@@ -48,7 +47,7 @@ class Log:
         Why not all of what came is in the file.
     """
 
-    def __init__(self, path: Path, limit: int, append: bool = False) -> None:
+    def __init__(self, path: str, limit: int, append: bool = False) -> None:
         self.path = path
         self.flaw: str | None = None
         self._left = limit
@@ -80,7 +79,7 @@ class Log:
             self.flaw = f"its log cannot be written: {error.strerror}"
 
     def open(self) -> None:
-        """Make the file, if it is not open yet.
+        """Open the file now, as for one that is there already: what an earlier run printed is not this one's.
 
         Raises
         ------
@@ -101,7 +100,7 @@ class Log:
     def tail(self, lines: int) -> list[str]:
         """Give the last lines, without what a terminal would take for more than text."""
         try:
-            with self.path.open("rb") as file:
+            with open(self.path, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _TAIL))
                 data = file.read(_TAIL)

@@ -297,10 +297,9 @@ class Process:
         self._verdict: tuple[str, str] | None = None  # status and reason, where somebody else ended it
         self._timers: list[asyncio.TimerHandle] = []
         try:
-            log.open()
             self._pipe, output = os.pipe2(os.O_CLOEXEC)
         except OSError as error:
-            raise CannotStartError(f"cannot have a log: {error.strerror}") from error
+            raise CannotStartError(f"cannot have a pipe: {error.strerror}") from error
         self._began = time.monotonic()  # before: a short command may be over once `posix_spawn` returns
         try:
             try:

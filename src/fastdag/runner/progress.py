@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -197,7 +198,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "reason": record.reason,
         "attempts": record.attempts,
         "seconds": record.seconds if ran else None,
-        "log": str(record.log) if ran else None,
+        "log": record.log if ran and os.path.exists(record.log) else None,
     }
 
 

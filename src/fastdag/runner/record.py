@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from fastdag.status import Status
@@ -21,8 +20,8 @@ class Record:
     Attributes
     ----------
     unit, title : str
-    log : Path
-        Where its output is, if it printed anything or ran at all.
+    log : str
+        The file for its output, which is there once it printed anything.
     status : str
     reason : str or None
         Why it has not completed.
@@ -38,7 +37,7 @@ class Record:
 
     unit: str
     title: str
-    log: Path
+    log: str
     status: str = Status.PENDING
     reason: str | None = None
     attempts: int = 0

@@ -151,7 +151,7 @@ def run(units: Mapping[str, PlannedUnit], options: Options) -> int:
 def _run(units: Mapping[str, PlannedUnit], options: Options, journal: Journal | None) -> int:
     log_dir = _log_dir(options.log_dir)
     _allow_files(options.jobs * _FILES + _OTHER_FILES)
-    records = {name: Record(name, unit.title, log_dir / f"{file_name(name)}.log") for name, unit in units.items()}
+    records = {name: Record(name, unit.title, f"{log_dir}/{file_name(name)}.log") for name, unit in units.items()}
     report = _report(units, options, records)
     with _private_folder() as folder:
         place = SocketFile(folder / "s")
@@ -184,6 +184,8 @@ def _log_dir(given: str | None) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot have logs in {given}: {error.strerror}") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):  # or it would come up once a unit prints something
+        raise RunError(f"cannot have logs in {given}: {os.strerror(errno.EACCES)}")
     return path
 
 
@@ -223,6 +225,7 @@ class _Run:
         self._report = report
         self._log_dir = log_dir
         self._logs: dict[str, Log] = {}
+        self._old_logs = {f"{log_dir}/{name}" for name in os.listdir(log_dir)}
         self._processes: dict[str, Process] = {}
         self._running: set[str] = set()  # units that have their slots, also between two attempts
         self._closed: str | None = None  # why nothing new starts
@@ -340,6 +343,8 @@ class _Run:
     def _attempt(self, unit: PlannedUnit) -> None:
         record, log = self._records[unit.name], self._log(unit.name)
         try:
+            if log.path in self._old_logs:
+                self._take_over(log)
             process = Process(
                 self._family,
                 unit.name,
@@ -357,6 +362,14 @@ class _Run:
         record.attempts += 1
         record.began = time.monotonic()
         self._tell(self._report.started, record)
+
+    def _take_over(self, log: Log) -> None:
+        """Open a file that an earlier run left: what that printed is not this one's."""
+        self._old_logs.discard(log.path)
+        try:
+            log.open()
+        except OSError as error:
+            raise CannotStartError(f"cannot have a log: {error.strerror}") from error
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
