@@ -145,10 +145,16 @@ def test_a_manager_in_the_middle_of_everything():
     heard = []
     manager.subscribe(heard.append, unit="u0", kinds="state")
     turn = itertools.count()
+    updates = itertools.count(2, 2)  # changes of u0 so far
 
     def update():
         manager.update_status("hub", "completed")
         manager.update_status("hub", "started")
+        # Another thread may be the one that delivers. It is no faster than this one, and what it is behind with is
+        # copied by each fork.
+        changes = next(updates)
+        while len(heard) < changes - 1000 and not busy.over:
+            time.sleep(0)
 
     def subscribe():
         manager.subscribe(lambda event: None, unit="u1").cancel()
@@ -182,7 +188,8 @@ def test_a_manager_in_the_middle_of_everything():
         assert len(heard) > before
         manager._core._check()
 
-    with Beside(update, subscribe, wait_for, register):
+    busy = Beside(update, subscribe, wait_for, register)
+    with busy:
         for _ in range(20):
             in_a_child(child)
     states = [event.new for event in heard]
