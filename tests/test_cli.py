@@ -330,6 +330,20 @@ stalled: nothing that runs or is ready can ever release 'serve', as it needs
     )
 
 
+def test_a_unit_that_others_end_while_it_waits_to_start(service):
+    service.run("sync", "want", "app", "db")
+    starting = service.popen("sync", "start", "app")
+    executing = service.popen("sync", "exec", "app", "--", "echo", "no")
+    until_waiting(service, 2)
+    with Client(service.socket) as client:
+        client.cancel("app", "not today")
+    says = "Waiting for dependencies of unit 'app' to be satisfied...\n"
+    error = "error: unit 'app' is canceled (not today)\n"
+    assert (*starting.communicate(timeout=60), starting.returncode) == (says, error, 3)
+    assert (*executing.communicate(timeout=60), executing.returncode) == ("", says + error, 3)
+    assert service.run("sync", "status", "app").stdout.splitlines()[1] == "Status: canceled"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -428,6 +442,13 @@ def test_events_end_with_the_service(service):
     service.stop(signal.SIGKILL)
     assert "ended the connection" in listening.communicate(timeout=60)[1]
     assert listening.returncode == 69
+
+
+def until_waiting(service, number):
+    """Return when so many wait at the service."""
+    with Client(service.socket) as client:
+        while f"fastdag_waiters {number}.0" not in client._transport.call("GET", "/metrics").decode():
+            time.sleep(0.01)
 
 
 def until_heard(service):

@@ -148,6 +148,79 @@ def test_a_unit_that_is_registered_by_what_it_wants_was_never_ready():
     with_service(test)
 
 
+@pytest.mark.parametrize("end", ["complete", "fail", "skip", "cancel"])
+def test_who_ends_a_unit_ends_its_starts(end):
+    async def test(service):
+        service.want(Want("app", ["db"]))
+        service.register(Register(["db", "other"]))
+        tasks = [await waiting(service, start(service, "app")) for _ in range(2)]
+        service.fail(End("other"))
+        service.update(Update("app", "warming up"))  # what that means is for others to say
+        service.update(Update("app", "pending"))
+        await turns()
+        assert not any(task.done() for task in tasks)
+        view = getattr(service, end)(End("app", "not today"))
+        service.update(Update("app", "pending"))  # too late
+        for task in tasks:
+            with pytest.raises(DependencyFailedError) as caught:
+                await task
+            assert caught.value.failed == [("app", view.status)]
+            assert caught.value.causes == [("app", view.status, "not today")]
+            assert str(caught.value).startswith(f"unit 'app' is {view.status}, ")
+        assert service.waiters == 0
+        assert not service._starting
+        assert not service.manager._waiters.dispatch.waiting
+        service.complete(End("db"))
+        await turns()
+        assert status(service, "app") == "pending"
+
+    with_service(test)
+
+
+def test_who_starts_a_unit_that_is_not_ready_ends_its_starts():
+    async def test(service):
+        service.want(Want("app", ["db"]))
+        task = await waiting(service, start(service, "app"))
+        service.update(Update("app", "started"))
+        with pytest.raises(SameStatusError):
+            await task
+
+    with_service(test)
+
+
+def test_a_unit_that_had_ended_before_can_be_started_and_waited_for_again():
+    async def test(service):
+        service.want(Want("app", ["db"]))
+        service.register(Register(["db"]))
+        service.cancel(End("app"))
+        task = await waiting(service, start(service, "app"))
+        again = await waiting(service, start(service, "app"))
+        service.fail(End("app"))
+        for ended in (task, again):
+            with pytest.raises(DependencyFailedError):
+                await ended
+        task = await waiting(service, start(service, "app"))
+        service.complete(End("db"))
+        assert (await task).status == "started"
+
+    with_service(test)
+
+
+def test_a_unit_that_is_ended_when_its_turn_to_start_has_come_is_not_started():
+    async def test(service):
+        service.want(Want("app", ["db"]))
+        service.register(Register(["db"]))
+        task = await waiting(service, start(service, "app"))
+        service.complete(End("db"))  # releases the waiter, which goes on in the next turn of the loop
+        service.cancel(End("app", "not today"))
+        with pytest.raises(DependencyFailedError) as caught:
+            await task
+        assert caught.value.causes == [("app", "canceled", "not today")]
+        assert status(service, "app") == "canceled"
+
+    with_service(test)
+
+
 def test_nothing_is_started_for_a_client_that_has_gone():
     async def test(service):
         service.want(Want("app", ["db"]))

@@ -207,14 +207,15 @@ class ConflictingRequirementError(FastDAGError, ValueError):
 
 
 class DependencyFailedError(FastDAGError, RuntimeError):
-    """A unit was waited for that can no longer become ready.
+    """A unit was waited for that can no longer become ready, or at a service: that has ended otherwise.
 
     Attributes
     ----------
     unit : str
         The unit that was waited for.
     failed : list of (str, str)
-        What made it impossible: the names of its dependencies with their statuses.
+        What made it impossible: the names of its dependencies with their statuses; or its own name, with the one in
+        which it ended.
     causes : list of (str, str, str or None)
         What failed first, where a service says so: names, statuses and reasons of the units at which the chains of
         skipped units begin. A `Manager`, which keeps no reasons, leaves it empty.
@@ -234,6 +235,8 @@ class DependencyFailedError(FastDAGError, RuntimeError):
 
     def __str__(self) -> str:
         named = ", ".join(f"{name!r} is {status}" for name, status in self.failed)
+        if [name for name, _ in self.failed] == [self.unit]:
+            return f"unit {named}, which ends the wait for it; wait again once its status is another one"
         return f"unit {self.unit!r} cannot become ready: {named}; repair that and set its status again"
 
 

@@ -29,7 +29,7 @@ exit codes:
   0    it is done
   {FAILED}    an error, which standard error names
   {USAGE}    the command line makes no sense
-  {DEPENDENCY_FAILED}    what the unit depends on failed, or was skipped or canceled
+  {DEPENDENCY_FAILED}    what the unit depends on failed, or was skipped or canceled; or others ended the unit itself
   {NO_SERVICE}   no service listens, or it went away
   {TIMED_OUT}  the time limit is over
   130  interrupted
@@ -108,7 +108,7 @@ def _failed(error: DependencyFailedError) -> list[str]:
     reasons = {unit: reason for unit, _, reason in error.causes}
     ends = ", ".join(_ended(unit, status, reasons.get(unit)) for unit, status in error.failed)
     direct = {unit for unit, _ in error.failed}
-    # A unit that is its own reason was waited for with --for, and ended in another status.
+    # A unit that is its own reason ended while it was waited for.
     what = "" if error.unit in direct else f"{error.unit!r} cannot become ready: "
     return [
         f"error: unit {what}{ends}",

@@ -134,11 +134,11 @@ fastdag serve --background --socket /nowhere/fastdag.sock
         Raises
         ------
         DependencyFailedError
-            If the unit is, or becomes, blocked.
+            If the unit is, or becomes, blocked, or others end it while this waits, as complete or cancel do.
         WaitTimeoutError
             If the time is over.
         SameStatusError
-            If it is started already.
+            If it is started already, or others start it while this waits.
         ProcessLookupError
             If there is no such process.
         """

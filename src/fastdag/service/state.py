@@ -164,6 +164,8 @@ class Service:
         self._shown_at: deque[tuple[int, int]] = deque()  # positions in the journal, and the events to show once there
         self._flushing = False
         self._answers: set[asyncio.Future[None]] = set()  # of those who wait
+        # Of each `start` that waits, by unit: resolved with the reason when others start or end the unit.
+        self._starting: dict[str, set[asyncio.Future[FastDAGError]]] = {}
         self._ends: dict[str, tuple[Cause, ...]] = {}  # what failed first behind a unit, as of event `_ends_at`
         self._ends_at = 0
         self._stopping = False
@@ -274,6 +276,13 @@ class Service:
         request : Start
         gone : callable
             Asked when there is something to wait for; once its future is done, nothing is started.
+
+        Raises
+        ------
+        DependencyFailedError
+            If it is, or becomes, blocked, or others end it while this waits; one that had ended before may be started.
+        SameStatusError
+            If it is started, or others start it while this waits.
         """
         unit, manager = request.unit, self.manager
         lease = None if request.owner is None else Lease(request.owner.pid, request.owner.started)
@@ -281,19 +290,35 @@ class Service:
             if unit not in self._notes:
                 self._refuse_excess((unit,), 0)
                 manager.register(unit)
-            until = None if request.timeout is None else self._loop.time() + request.timeout
-            while True:  # others may start it, or give it another dependency, before this task goes on
-                if manager.unit(unit).status == Status.STARTED:
-                    raise SameStatusError(unit, Status.STARTED)
-                if manager.is_ready(unit):
-                    break
-                await self._wait(manager.when_ready(unit), unit, until, gone, f"dependencies of unit {unit}")
+            if manager.unit(unit).status == Status.STARTED:
+                raise SameStatusError(unit, Status.STARTED)
+            if not manager.is_ready(unit):
+                await self._startable(request, gone)
             self._set(unit, Status.STARTED, None, lease)
         except BaseException:
             if lease is not None:
                 lease.close(self._loop)
             raise
         return self._view(unit)
+
+    async def _startable(self, request: Start, gone: Gone) -> None:
+        """Return in the turn of the loop in which a unit is ready and nobody has started or ended it meanwhile."""
+        unit = request.unit
+        until = None if request.timeout is None else self._loop.time() + request.timeout
+        ended: asyncio.Future[FastDAGError] = self._loop.create_future()
+        same = self._starting.setdefault(unit, set())
+        same.add(ended)
+        try:
+            # Others may start it, end it, or give it another dependency, before this task goes on.
+            while not ended.done() and not self.manager.is_ready(unit):
+                ready = self.manager.when_ready(unit)
+                await self._wait(ready, unit, until, gone, f"dependencies of unit {unit}", ended)
+            if ended.done():
+                raise ended.result()
+        finally:
+            same.discard(ended)
+            if not same:
+                del self._starting[unit]
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -328,16 +353,33 @@ class Service:
         return self._view(unit)
 
     async def _wait(
-        self, future: Future[str], unit: str, until: float | None, gone: Gone, what: str
+        self,
+        future: Future[str],
+        unit: str,
+        until: float | None,
+        gone: Gone,
+        what: str,
+        ended: asyncio.Future[FastDAGError] | None = None,
     ) -> None:
-        """Wait for a future of the manager; released by the event itself, and it costs no thread."""
+        """Wait for a future of the manager; released by the event itself, and it costs no thread.
+
+        With `ended`: or until that is resolved, by an error to raise.
+        """
         try:
-            await self._released(future, unit, until, gone, what)
+            await self._released(future, unit, until, gone, what, ended)
         except DependencyFailedError as error:  # told with what is behind it before that can change
+            if error.causes:
+                raise
             raise DependencyFailedError(error.unit, error.failed, self._causes(error.failed)) from None
 
     async def _released(
-        self, future: Future[str], unit: str, until: float | None, gone: Gone, what: str
+        self,
+        future: Future[str],
+        unit: str,
+        until: float | None,
+        gone: Gone,
+        what: str,
+        ended: asyncio.Future[FastDAGError] | None,
     ) -> None:
         if future.done():
             future.result()
@@ -370,6 +412,8 @@ class Service:
             future.add_done_callback(self._in_loop(lambda: settle(future.exception())))
             client = gone()
             client.add_done_callback(lambda _: settle(ClientGoneError()))
+            if ended is not None:  # told in the next turn: where a unit is skipped as it is blocked, `future` is first
+                ended.add_done_callback(lambda end: settle(end.result()))
             self._answers.add(answer)
             self.waiters += 1
             try:
@@ -600,6 +644,21 @@ class Service:
         if self.journal is not None:
             owner = (None, None, None) if lease is None else (lease.pid, lease.started, lease.boot)
             self._rows.append(UnitRow(unit, status, now, reason, *owner))
+        if unit in self._starting:
+            self._end_starts(unit, status, reason)
+
+    def _end_starts(self, unit: str, status: str, reason: str | None) -> None:
+        """Tell those who wait to start a unit that others have started or ended it."""
+        error: FastDAGError
+        if status == Status.STARTED:
+            error = SameStatusError(unit, status)
+        elif status in Status.TERMINAL:
+            error = DependencyFailedError(unit, [(unit, status)], [(unit, status, reason)])
+        else:
+            return
+        for ended in self._starting[unit]:
+            if not ended.done():
+                ended.set_result(error)
 
     def _owner_ended(self, unit: str, lease: Lease) -> None:
         if self._notes[unit].lease is lease:  # or another call was faster
