@@ -28,7 +28,7 @@ async def take(stream, count):
     """The numbers of the next events of a history; None for a gap, 0 for a sign of life."""
     found = []
     async for some in stream:
-        found += [None] if some is None else [number for number, _ in some] or [0]
+        found += [None] if some is None else [kept.number for kept in some] or [0]
         if len(found) >= count:
             break
     return found
@@ -129,6 +129,39 @@ def test_a_sign_of_life_while_nothing_happens_and_the_end():
             history.close()
             assert await take(stream, 9) == [1]  # and no more: it has ended
         assert not history._arrivals
+
+    asyncio.run(test())
+
+
+def test_a_sign_of_life_also_while_only_others_hear_something():
+    async def test():
+        history = History()
+
+        async def happen():
+            while True:
+                history.add(event(history.last + 1))
+                history.show(history.last)
+                await asyncio.sleep(0)
+
+        busy = asyncio.create_task(happen())
+        async with asyncio.timeout(PATIENCE), follow(history, None, lambda _: False, idle=0.01) as stream:
+            assert await take(stream, 2) == [0, 0]
+        busy.cancel()
+
+    asyncio.run(test())
+
+
+def test_an_event_is_encoded_once_for_all_who_hear_it():
+    async def test():
+        history = History()
+        history.add(event(1))
+        history.show(1)
+        heard = []
+        for _ in range(2):
+            async with follow(history, 0) as stream:
+                [kept] = await anext(stream)
+                heard.append(kept.message(history.event_id))
+        assert heard[0] is heard[1]
 
     asyncio.run(test())
 

@@ -220,7 +220,7 @@ def _events(service: Service, metrics: Metrics) -> Endpoint:
 
 async def _stream(service: Service, events: AsyncIterator[list[Kept] | None], missing: bool) -> AsyncIterator[bytes]:
     """Write server-sent events, as the HTML standard has them; comments while nothing happens."""
-    encode = msgspec.json.encode
+    event_id = service.history.event_id
     yield b"event: reset\ndata: {}\n\n" if missing else b": fastdag\n\n"
     async for some in events:
         if some is None:
@@ -228,11 +228,7 @@ async def _stream(service: Service, events: AsyncIterator[list[Kept] | None], mi
         elif not some:
             yield b": nothing new\n\n"
         else:
-            yield b"".join(
-                b"id: %b\nevent: %b\ndata: %b\n\n"
-                % (service.history.event_id(number).encode(), event.kind.encode(), encode(event))
-                for number, event in some
-            )
+            yield b"".join([kept.message(event_id) for kept in some])
 
 
 def _refusal(error: Exception) -> Response:

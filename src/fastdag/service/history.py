@@ -10,11 +10,35 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
+
 from fastdag.service.messages import EventView
 
 KEPT = 10_000  # events at least, if there were so many; at most twice as many
 
-Kept = tuple[int, EventView]
+
+class Kept:
+    """An event with its number, and as it is written to all who follow.
+
+    Attributes
+    ----------
+    number : int
+    event : EventView
+    """
+
+    __slots__ = ("_message", "event", "number")
+
+    def __init__(self, number: int, event: EventView) -> None:
+        self.number = number
+        self.event = event
+        self._message: bytes | None = None
+
+    def message(self, event_id: Callable[[int], str]) -> bytes:
+        """Give it as a server-sent event, as the HTML standard has them; encoded once, when the first asks for it."""
+        if self._message is None:
+            said = event_id(self.number).encode(), self.event.kind.encode(), msgspec.json.encode(self.event)
+            self._message = b"id: %b\nevent: %b\ndata: %b\n\n" % said
+        return self._message
 
 
 class History:
@@ -34,7 +58,7 @@ class History:
         self.instance = os.urandom(6).hex()
         self.visible = 0
         self._kept = kept
-        self._events: list[EventView] = []
+        self._events: list[Kept] = []
         self._before = 0  # events that came before the first one in the list
         self._closed = False
         self._arrivals: set[asyncio.Event] = set()
@@ -46,7 +70,7 @@ class History:
 
     def add(self, event: EventView) -> None:
         """Note an event; streams are given it once it is shown. O(1) amortised."""
-        self._events.append(event)
+        self._events.append(Kept(self.last + 1, event))
         if len(self._events) >= 2 * self._kept:
             self._before += self._kept
             del self._events[: self._kept]
@@ -85,40 +109,51 @@ class History:
             `None`: those from now on.
         wanted : callable
         idle : float
-            Seconds after which an empty list is given where nothing happens.
+            Seconds without anything to give after which an empty list is given.
 
         Yields
         ------
-        list of (int, EventView), or None
+        list of Kept, or None
             `None` where events are missing, as they are not kept any more.
         """
         position = self.visible if after is None else after
+        loop = asyncio.get_running_loop()
         arrival = asyncio.Event()
+        # One timer at a time, which is left to run out when something comes before: there may be a thousand streams,
+        # and to start another one for each at each event took a quarter of the time.
+        timer: asyncio.TimerHandle | None = None
+
+        def out_of_time() -> None:
+            nonlocal timer
+            timer = None
+            arrival.set()
+
         self._arrivals.add(arrival)
         try:
+            given = loop.time()
             while True:
                 if position < self._before:
                     position = self._before
                     yield None
                 arrival.clear()
                 end = min(self.visible, position + 1000)
-                some = [
-                    (number, event)
-                    for number, event in enumerate(
-                        self._events[position - self._before : max(0, end - self._before)], position + 1
-                    )
-                    if wanted(event)
-                ]
+                behind = self._events[position - self._before : max(0, end - self._before)]
+                some = [kept for kept in behind if wanted(kept.event)]
                 position = max(position, end)
                 if some:
                     yield some
+                    given = loop.time()
                 elif position >= self.visible:
                     if self._closed:
                         return
-                    try:
-                        async with asyncio.timeout(idle):
-                            await arrival.wait()
-                    except TimeoutError:
+                    if loop.time() - given >= idle:
                         yield []
+                        given = loop.time()
+                        continue
+                    if timer is None:
+                        timer = loop.call_at(given + idle, out_of_time)
+                    await arrival.wait()
         finally:
+            if timer is not None:
+                timer.cancel()
             self._arrivals.discard(arrival)
