@@ -394,6 +394,40 @@ def test_waiters_have_a_limit(tmp_path: Path) -> None:
     run(tmp_path, test, holds=Limits(waiters=2))
 
 
+def test_streams_of_events_have_a_limit(tmp_path: Path) -> None:
+    ask = b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def test(service: Serving) -> None:
+        with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(service.client()) for _ in range(2)]
+            for stream in streams:
+                await service.send(stream, ask)
+                await service.until(stream, b": fastdag\n\n\r\n")
+            [reply] = await service.exchange(ask.replace(b"Host: x", b"Connection: close"))
+            assert reply.code == 429
+            assert reply.body == {
+                "error": "TooManyStreamsError",
+                "message": "the service has 2 streams of events already, as many as it may have; try again later",
+            }
+            [reply] = await service.exchange(b"HEAD /v1/events HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert reply.code == 200  # is none
+            figures = await service.exchange(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert "\nfastdag_streams 2.0\n" in figures[0].body
+            streams[0].close()
+            for _ in range(5):  # some whose clients have gone before they begin
+                with service.client() as stream:
+                    await service.send(stream, ask)
+            told = b""
+            while not told.startswith(b"HTTP/1.1 200"):
+                with service.client() as stream:
+                    await service.send(stream, ask)
+                    told = await asyncio.get_running_loop().sock_recv(stream, 100)
+        while service.service.streams:
+            await service.turn()
+
+    run(tmp_path, test, holds=Limits(streams=2))
+
+
 # --- as they are ----------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from fastdag.errors import (
     CapacityError,
@@ -42,6 +43,7 @@ from fastdag.service.state import (
     ClientGoneError,
     Service,
     ServiceStoppingError,
+    TooManyStreamsError,
     TooManyWaitersError,
 )
 from fastdag.status import Requirement
@@ -57,6 +59,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (DependencyFailedError, 424),
     (WaitTimeoutError, 504),
     (TooManyWaitersError, 429),
+    (TooManyStreamsError, 429),
     (CapacityError, 507),
     (UnitIdRequiredError, 422),
     (StatusRequiredError, 422),
@@ -209,16 +212,30 @@ def _events(service: Service, metrics: Metrics) -> Endpoint:
         except Exception as error:  # noqa: BLE001
             response = _refusal(error)
         else:
-            headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-            stream = _stream(service, events, missing)
-            response = StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
+            response = _Stream(service, events, missing)
         metrics.answered(EVENTS.name, response.status_code, 0.0)
         return response
 
     return endpoint
 
 
-async def _stream(service: Service, events: AsyncIterator[list[Kept] | None], missing: bool) -> AsyncIterator[bytes]:
+class _Stream(StreamingResponse):
+    """Events as they come; counted from the turn of the loop in which they were asked for, however it ends."""
+
+    def __init__(self, service: Service, events: AsyncIterator[list[Kept] | None], missing: bool) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_messages(service, events, missing), media_type=EVENT_STREAM, headers=headers)
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._service.streams += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._service.streams -= 1
+
+
+async def _messages(service: Service, events: AsyncIterator[list[Kept] | None], missing: bool) -> AsyncIterator[bytes]:
     """Write server-sent events, as the HTML standard has them; comments while nothing happens."""
     event_id = service.history.event_id
     yield b"event: reset\ndata: {}\n\n" if missing else b": fastdag\n\n"

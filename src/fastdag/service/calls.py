@@ -89,6 +89,7 @@ EVENTS = Call(
     messages.EventsQuery,
     None,
     Service.events,
+    (429,),
     also=(EVENT_STREAM,),
     headers=("Last-Event-ID",),
 )

@@ -54,6 +54,7 @@ class _State(Collector):
             units.add_metric([status], number)
         yield units
         yield GaugeMetricFamily("fastdag_waiters", "Calls that wait for a unit.", value=service.waiters)
+        yield GaugeMetricFamily("fastdag_streams", "Streams of events that are followed.", value=service.streams)
         yield CounterMetricFamily("fastdag_events", "Events of units and dependencies.", value=service.history.last)
         contended = CounterMetricFamily(
             "fastdag_lock_contended", "Acquisitions of the core's locks that had to wait.", labels=["lock"]

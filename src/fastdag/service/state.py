@@ -99,6 +99,7 @@ class Limits(NamedTuple):
     names: int = 100_000  # units, those included that are only depended on or waited for
     dependencies: int = 1_000_000
     waiters: int = 10_000
+    streams: int = 1_000  # each costs some 20 µs at every event
 
 
 _LIMITS = Limits()
@@ -113,6 +114,10 @@ class ServiceStoppingError(FastDAGError, RuntimeError):
 
 class TooManyWaitersError(FastDAGError, RuntimeError):
     """The service has as many waiters as it may have."""
+
+
+class TooManyStreamsError(FastDAGError, RuntimeError):
+    """The service has as many streams of events as it may have."""
 
 
 class ClientGoneError(Exception):
@@ -154,6 +159,7 @@ class Service:
         self._on_failed = on_failed
         self.history = History()
         self.waiters = 0
+        self.streams = 0  # kept by whoever sends them
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._notes: dict[str, _Note] = {}
@@ -511,10 +517,16 @@ class Service:
         ------
         ValueError
             If there is no such kind.
+        TooManyStreamsError
+            If there are as many streams as there may be.
         """
         kinds = frozenset(KINDS if request.kinds is None else request.kinds.split(","))
         if unknown := kinds.difference(KINDS):
             raise ValueError(f"no events are of the kind {min(unknown)!r}; choose from {', '.join(KINDS)}")
+        if self.streams >= self.limits.streams:
+            raise TooManyStreamsError(
+                f"the service has {self.streams} streams of events already, as many as it may have; try again later"
+            )
         unit, needs = request.unit, self._requirement
 
         def wanted(event: EventView) -> bool:
