@@ -349,11 +349,11 @@ def test_units_have_a_limit(tmp_path: Path) -> None:
         assert (await service.call("/v1/register", units=["b", "c"])).code == 200
         for path, fields in (
             ("/v1/start", {"unit": "d"}),
-            ("/v1/wait", {"unit": "d", "timeout": 0}),
             ("/v1/register", {"units": ["d"]}),
         ):
             reply = await service.call(path, **fields)
             assert (reply.code, reply.body) == (507, full)
+        assert (await service.call("/v1/wait", unit="d", timeout=0)).code == 504  # holds nothing
         assert (await service.call("/v1/start", unit="c")).code == 200
 
     run(tmp_path, test, holds=Limits(names=3))

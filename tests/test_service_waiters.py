@@ -13,10 +13,21 @@ from itertools import pairwise
 import pytest
 from service_support import PATIENCE, running_service
 
-from fastdag import DependencyFailedError, Manager, SameStatusError
+from fastdag import CapacityError, DependencyFailedError, Manager, SameStatusError
 from fastdag.client import AsyncClient
 from fastdag.errors import WaitTimeoutError
-from fastdag.service.messages import Dependencies, End, Register, Start, UnitQuery, Update, Wait, Want, Wish
+from fastdag.service.messages import (
+    Dependencies,
+    End,
+    EventsQuery,
+    Register,
+    Start,
+    UnitQuery,
+    Update,
+    Wait,
+    Want,
+    Wish,
+)
 from fastdag.service.state import ClientGoneError, Limits, Service, ServiceStoppingError, TooManyWaitersError
 
 
@@ -168,7 +179,7 @@ def test_who_ends_a_unit_ends_its_starts(end):
             assert caught.value.causes == [("app", view.status, "not today")]
             assert str(caught.value).startswith(f"unit 'app' is {view.status}, ")
         assert service.waiters == 0
-        assert not service._starting
+        assert not service._followers
         assert not service.manager._waiters.dispatch.waiting
         service.complete(End("db"))
         await turns()
@@ -219,6 +230,49 @@ def test_a_unit_that_is_ended_when_its_turn_to_start_has_come_is_not_started():
         assert status(service, "app") == "canceled"
 
     with_service(test)
+
+
+def test_a_unit_that_is_blocked_when_its_turn_to_start_has_come_hears_what_blocks_it():
+    async def test(service):
+        service.want(Want("app", ["db"]))
+        service.register(Register(["db"]))
+        task = await waiting(service, start(service, "app"))
+        service.complete(End("db"))
+        service.fail(End("db", "disk full"))
+        assert status(service, "app") == "skipped"
+        with pytest.raises(DependencyFailedError) as caught:
+            await task
+        assert caught.value.failed == [("db", "failed")]
+        assert caught.value.causes == [("db", "failed", "disk full")]
+
+    with_service(test)
+
+
+def test_names_that_are_only_waited_for_are_not_kept():
+    async def test(service):
+        service.want(Want("app", ["db"]))
+        for number in range(5):
+            for awaited in (None, "completed"):
+                with pytest.raises(WaitTimeoutError):
+                    await wait(service, f"stranger {number}", awaited, 0.0)
+                task = await waiting(service, wait(service, f"stranger {number}", awaited))
+                task.cancel()
+                await turns()
+            service.status(UnitQuery(f"stranger {number}"))
+            service.explain(UnitQuery(f"stranger {number}"))
+            service.events(EventsQuery(f"stranger {number}"), None)
+        assert list(service.manager.graph) == ["app", "db"]
+        assert not service._followers
+        ready = await waiting(service, wait(service, "web"))
+        done = await waiting(service, wait(service, "web", "started"))
+        service.register(Register(["web"]))
+        assert (await ready).ready
+        await start(service, "web")
+        assert (await done).status == "started"
+        with pytest.raises(CapacityError):
+            service.register(Register(["one too many"]))
+
+    with_service(test, limits=Limits(names=3))
 
 
 def test_nothing_is_started_for_a_client_that_has_gone():

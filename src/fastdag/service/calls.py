@@ -70,7 +70,7 @@ CALLS = (
         (404, 409, 507),
     ),
     Call("POST", "/v1/start", messages.Start, _VIEW, Service.start, (409, 424, 429, 504, 507), waits=True),
-    Call("POST", "/v1/wait", messages.Wait, _VIEW, Service.wait, (424, 429, 504, 507), waits=True),
+    Call("POST", "/v1/wait", messages.Wait, _VIEW, Service.wait, (424, 429, 504), waits=True),
     Call("POST", "/v1/complete", messages.End, _VIEW, Service.complete, _END),
     Call("POST", "/v1/fail", messages.End, _VIEW, Service.fail, _END),
     Call("POST", "/v1/skip", messages.End, _VIEW, Service.skip, _END),

@@ -20,8 +20,9 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from threading import get_ident
@@ -42,7 +43,7 @@ from fastdag.errors import (
     VertexNotFoundError,
     WaitTimeoutError,
 )
-from fastdag.events import KINDS, Event
+from fastdag.events import BLOCKED, KINDS, STATES, Event
 from fastdag.explain import Explanation
 from fastdag.manager import Manager
 from fastdag.service.history import History, Kept
@@ -96,7 +97,7 @@ _IDLE = 15.0  # seconds without an event after which a stream says that it is al
 class Limits(NamedTuple):
     """What the service holds at the most."""
 
-    names: int = 100_000  # units, those included that are only depended on or waited for
+    names: int = 100_000  # units, those included that are only depended on
     dependencies: int = 1_000_000
     waiters: int = 10_000
     streams: int = 1_000  # each costs some 20 µs at every event
@@ -170,8 +171,7 @@ class Service:
         self._shown_at: deque[tuple[int, int]] = deque()  # positions in the journal, and the events to show once there
         self._flushing = False
         self._answers: set[asyncio.Future[None]] = set()  # of those who wait
-        # Of each `start` that waits, by unit: resolved with the reason when others start or end the unit.
-        self._starting: dict[str, set[asyncio.Future[FastDAGError]]] = {}
+        self._followers: dict[str, set[Callable[[str, str | None], None]]] = {}  # told the statuses of a unit
         self._ends: dict[str, tuple[Cause, ...]] = {}  # what failed first behind a unit, as of event `_ends_at`
         self._ends_at = 0
         self._stopping = False
@@ -312,51 +312,71 @@ class Service:
         unit = request.unit
         until = None if request.timeout is None else self._loop.time() + request.timeout
         ended: asyncio.Future[FastDAGError] = self._loop.create_future()
-        same = self._starting.setdefault(unit, set())
-        same.add(ended)
-        try:
+
+        def look(status: str, reason: str | None) -> None:
+            if ended.done():
+                return
+            if status == Status.STARTED:
+                ended.set_result(SameStatusError(unit, status))
+            elif status in Status.TERMINAL and self.manager.state(unit) != STATES[BLOCKED]:  # else it hears that
+                ended.set_result(DependencyFailedError(unit, [(unit, status)], [(unit, status, reason)]))
+
+        with self._following(unit, look):
             # Others may start it, end it, or give it another dependency, before this task goes on.
             while not ended.done() and not self.manager.is_ready(unit):
                 ready = self.manager.when_ready(unit)
                 await self._wait(ready, unit, until, gone, f"dependencies of unit {unit}", ended)
-            if ended.done():
-                raise ended.result()
-        finally:
-            same.discard(ended)
-            if not same:
-                del self._starting[unit]
+        if ended.done():
+            raise ended.result()
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
     async def wait(self, request: Wait, gone: Gone) -> UnitView:
         """Wait until a unit is ready or, where a status is given, has it."""
-        unit, wanted, manager = request.unit, request.status, self.manager
-        self._refuse_excess((unit,), 0)
-        self._names.add(unit)
+        unit, manager = request.unit, self.manager
         until = None if request.timeout is None else self._loop.time() + request.timeout
-        if wanted is None:
-            # A unit that is registered to be given dependencies, in one call, is ready for a moment.
-            while not manager.is_ready(unit):
-                await self._wait(manager.when_ready(unit), unit, until, gone, f"dependencies of unit {unit}")
+        if request.status is not None:
+            await self._reached(unit, request.status, until, gone, f"unit {unit} to be {request.status}")
             return self._view(unit)
+        what = f"dependencies of unit {unit}"
+        # A unit that is registered to be given dependencies, in one call, is ready for a moment.
+        while not manager.is_ready(unit):
+            if unit in self._notes:
+                await self._wait(manager.when_ready(unit), unit, until, gone, what)
+            else:
+                await self._reached(unit, None, until, gone, what)
+        return self._view(unit)
+
+    async def _reached(self, unit: str, wanted: str | None, until: float | None, gone: Gone, what: str) -> None:
+        """Wait until a unit has a status or, where none is wanted, is registered.
+
+        The manager is not asked to tell: it would keep the name for ever, also one that nobody ever registers.
+        """
         reached: Future[str] = Future()
 
-        def look(status: str) -> None:
+        def look(status: str, _: str | None) -> None:
             if reached.done():
                 return
-            if status == wanted:
+            if status == wanted or (status and wanted is None):
                 reached.set_result(unit)
             elif status in Status.TERMINAL:
                 reached.set_exception(DependencyFailedError(unit, [(unit, status)]))
 
-        def hear(event: Event) -> None:
-            if event.unit == unit:
-                look(event.new)
+        with self._following(unit, look):
+            look(self.manager.unit(unit).status, None)
+            await self._wait(reached, unit, until, gone, what)
 
-        with manager.subscribe(hear, unit, ("registered", "status")):
-            look(manager.unit(unit).status)
-            await self._wait(reached, unit, until, gone, f"unit {unit} to be {wanted}")
-        return self._view(unit)
+    @contextmanager
+    def _following(self, unit: str, told: Callable[[str, str | None], None]) -> Iterator[None]:
+        """Have a function called with each status that a unit is given, and the reason."""
+        same = self._followers.setdefault(unit, set())
+        same.add(told)
+        try:
+            yield
+        finally:
+            same.discard(told)
+            if not same:
+                del self._followers[unit]
 
     async def _wait(
         self,
@@ -418,7 +438,7 @@ class Service:
             future.add_done_callback(self._in_loop(lambda: settle(future.exception())))
             client = gone()
             client.add_done_callback(lambda _: settle(ClientGoneError()))
-            if ended is not None:  # told in the next turn: where a unit is skipped as it is blocked, `future` is first
+            if ended is not None:
                 ended.add_done_callback(lambda end: settle(end.result()))
             self._answers.add(answer)
             self.waiters += 1
@@ -656,21 +676,8 @@ class Service:
         if self.journal is not None:
             owner = (None, None, None) if lease is None else (lease.pid, lease.started, lease.boot)
             self._rows.append(UnitRow(unit, status, now, reason, *owner))
-        if unit in self._starting:
-            self._end_starts(unit, status, reason)
-
-    def _end_starts(self, unit: str, status: str, reason: str | None) -> None:
-        """Tell those who wait to start a unit that others have started or ended it."""
-        error: FastDAGError
-        if status == Status.STARTED:
-            error = SameStatusError(unit, status)
-        elif status in Status.TERMINAL:
-            error = DependencyFailedError(unit, [(unit, status)], [(unit, status, reason)])
-        else:
-            return
-        for ended in self._starting[unit]:
-            if not ended.done():
-                ended.set_result(error)
+        for told in tuple(self._followers.get(unit, ())):
+            told(status, reason)
 
     def _owner_ended(self, unit: str, lease: Lease) -> None:
         if self._notes[unit].lease is lease:  # or another call was faster
