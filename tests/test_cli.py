@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 import fastdag
 from fastdag.cli import parsed, shortcut, verbs
 from fastdag.cli.failures import explained
-from fastdag.cli.parser import make_parser
+from fastdag.cli.parser import _BUILT_IN, _checked, _status, make_parser
 from fastdag.client import Client
 
 WORD = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -112,6 +113,8 @@ NO_COMMAND = "which command? It stands at the end, behind --"
             "argument --timeout: '277778h' is more than 277777h; 0 stands for no limit",
             "sync wait",
         ),
+        ("sync wait a --for=", "argument --for: a status is not empty", "sync wait"),
+        ("sync wait a --for fail", "argument --for: there is no status 'fail'; did you mean 'failed'?", "sync wait"),
         ("sync start a --owner x", "argument --owner: 'x' is no number of a process", "sync start"),
         ("sync start a --time 5s", "these words are too many, or no options here: --time 5s", "sync start"),
         (
@@ -149,6 +152,25 @@ def test_options_may_stand_anywhere():
     name, arguments = parsed(["sync", *words])
     assert (name, arguments["command"]) == ("execute", ["cmd", "--after", "--", "d"])
     assert (arguments["unit"], arguments["after"], arguments["timeout"]) == ("a", ["b", "c"], None)
+
+
+@pytest.mark.parametrize(
+    ("status", "meant"),
+    [
+        *[(word, "completed") for word in ("complete", "complted", "completted", "conpleted", "compelted", "Completed")],
+        *[(word, "completed") for word in ("COMPLETE", "ompleted", "completde", "ocmpleted", "xompleted", "completed2")],
+        *[("start", "started"), ("skip", "skipped"), ("cancelled", "canceled"), ("pend", "pending")],
+        *[("timed-out", "timed_out"), ("timedout", "timed_out"), ("fail", "failed"), ("faled", "failed")],
+    ],
+)
+def test_a_built_in_status_misspelt_is_not_waited_for(status, meant):
+    with pytest.raises(ArgumentTypeError, match=f"there is no status '{status}'; did you mean '{meant}'"):
+        _checked(_status)(status)
+
+
+@pytest.mark.parametrize("status", ["warming up", "completing", "restarted", "ok", "f", *_BUILT_IN])
+def test_a_status_of_ones_own_is_waited_for(status):
+    assert parsed(["sync", "wait", "a", "--for", status])[1]["status"] == status
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
@@ -275,12 +297,22 @@ def test_a_time_out(service):
         "  'app' needs success of 'db', which is not registered: unmet\n"
         "  'app' needs exactly completed of 'disk', which is not registered: unmet\n"
     )
-    assert said(service.run("sync", "wait", "db", "--timeout", "50ms", "--for", "completed")) == (
+    service.run("sync", "start", "web")
+    assert said(service.run("sync", "wait", "web", "--timeout", "50ms", "--for", "completed")) == (
         "",
-        "timeout waiting for unit db to be completed\n",
+        "timeout waiting for unit web to be completed\n",
         124,
     )
     assert service.run("sync", "wait", "app", "--timeout", "50ms").stderr == done.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--for", "started"]])
+def test_a_wait_for_what_nobody_has_registered_says_so(service, form):
+    waiting = service.popen("sync", "wait", "app", *form)
+    assert waiting.stderr.readline() == "Waiting for unit 'app', which nobody has registered yet...\n"
+    service.run("sync", "start", "app")
+    assert waiting.communicate(timeout=60) == ("Success\n", "")
+    assert waiting.returncode == 0
 
 
 def test_the_longest_time_limit_is_taken(service):

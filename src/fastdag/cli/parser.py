@@ -14,7 +14,9 @@ from fastdag.cli.output import DEPENDENCY_COLUMNS, UNIT_COLUMNS
 from fastdag.cli.verbs import TIMEOUT
 from fastdag.client.wire import LONGEST
 from fastdag.durations import parse_duration
+from fastdag.status import Status
 
+_BUILT_IN = sorted({Status.PENDING, Status.STARTED} | Status.TERMINAL)
 SHELLS = ("bash", "zsh", "fish")
 REQUIREMENTS = ("success", "completion", "started", "completed")
 
@@ -196,7 +198,13 @@ that of the command, also when the service has gone meanwhile, which standard er
 
     verb = add("wait", "wait", "wait until a unit is ready or, with --for, has a status, and change nothing")
     _add_unit(verb)
-    verb.add_argument("--for", dest="status", metavar="STATUS", help="for instance completed")
+    verb.add_argument(
+        "--for",
+        dest="status",
+        metavar="STATUS",
+        type=_checked(_status),
+        help="for instance completed; or one of your own, unless it looks like a built-in one misspelt",
+    )
     _add_timeout(verb)
 
     verb = add("events", "events", "show what happens, a line each, until interrupted")
@@ -372,6 +380,27 @@ def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return check
+
+
+def _status(text: str) -> str:
+    """Take a status, which may be anybody's own, but not what looks like a slip: that would be waited for in vain."""
+    if not text:
+        raise ValueError("a status is not empty")
+    word = text.lower()
+    if text not in _BUILT_IN:
+        for status in _BUILT_IN:
+            if (len(word) > 3 and status.startswith(word)) or _slip(word, status):
+                raise ValueError(f"there is no status {text!r}; did you mean {status!r}?")
+    return text
+
+
+def _slip(word: str, meant: str) -> bool:
+    """Whether one letter at the most is wrong, missing, too many, or has changed places with the next."""
+    same = [one == other for one, other in zip(word, meant, strict=False)]
+    at = [*same, False].index(False)
+    left, right = word[at:], meant[at:]
+    swapped = left[1::-1] + left[2:]
+    return left[1:] in (right, right[1:]) or left == right[1:] or swapped == right
 
 
 def _limit(text: str) -> float | None:

@@ -66,26 +66,32 @@ def fail(unit: str, reason: "str | None" = None, socket: "str | None" = None) ->
 def wait(
     unit: str, status: "str | None" = None, timeout: "float | None" = TIMEOUT, socket: "str | None" = None
 ) -> None:
-    _service(socket).call("POST", "/v1/wait", {"unit": unit, "status": status, "timeout": timeout}, timeout)
+    import sys  # noqa: PLC0415
+
+    service = _service(socket)
+    # Asked first: a wait that is begun twice could miss a status which the unit has for a moment.
+    if not _read(service, "status", unit=unit)["status"]:
+        print(f"Waiting for unit '{unit}', which nobody has registered yet...", file=sys.stderr)
+    service.call("POST", "/v1/wait", {"unit": unit, "status": status, "timeout": timeout}, timeout)
     print("Success")
 
 
 def status(unit: str, output: str = "table", columns: "list[str] | None" = None, socket: "str | None" = None) -> None:
     from fastdag.cli import output as out  # noqa: PLC0415
 
-    out.print_status(_read(socket, "status", unit=unit), output, columns)
+    out.print_status(_read(_service(socket), "status", unit=unit), output, columns)
 
 
 def units(output: str = "table", columns: "list[str] | None" = None, socket: "str | None" = None) -> None:
     from fastdag.cli import output as out  # noqa: PLC0415
 
-    out.print_units(_read(socket, "list")["units"], output, columns)
+    out.print_units(_read(_service(socket), "list")["units"], output, columns)
 
 
 def why(unit: str, socket: "str | None" = None) -> None:
     from fastdag.cli import output as out  # noqa: PLC0415
 
-    out.print_explanation(_read(socket, "explain", unit=unit))
+    out.print_explanation(_read(_service(socket), "explain", unit=unit))
 
 
 def graph(form: str = "dot", socket: "str | None" = None) -> None:
@@ -200,7 +206,7 @@ def _service(socket: "str | None") -> Transport:
     return Transport(Address(socket))
 
 
-def _read(socket: "str | None", call: str, **query: str) -> "Any":
+def _read(service: Transport, call: str, **query: str) -> "Any":
     import json  # noqa: PLC0415
 
-    return json.loads(_service(socket).call("GET", wire.target(f"/v1/{call}", {**query})))
+    return json.loads(service.call("GET", wire.target(f"/v1/{call}", {**query})))
