@@ -69,5 +69,9 @@ def parsed(words: "list[str]") -> "tuple[str, dict[str, object]]":
     """Give the function in `verbs` for a command line, and its arguments; a usage error or --help raises SystemExit."""
     from fastdag.cli.parser import make_parser  # noqa: PLC0415
 
-    arguments = vars(make_parser().parse_args(words))
-    return arguments.pop("verb"), arguments
+    parser = make_parser()
+    arguments = vars(parser.parse_args(words))
+    verb = arguments.pop("verb")
+    if "socket" in arguments and verb in ("plan", "run", "completion"):
+        parser.error(f"--socket goes with sync and serve, not with {verb}")
+    return verb, arguments

@@ -111,6 +111,7 @@ def make_parser() -> Parser:
         epilog=CODES,
     )
     parser.add_argument("--version", action="version", version=f"fastdag {fastdag.__version__}")
+    _add_socket(parser)  # where many expect it; and `parsed` sees that it goes with the command
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     _add_sync(commands)
     _add_serve(commands)
@@ -136,13 +137,13 @@ def _add_sync(commands: Any) -> None:
         description="Tell the service what depends on what, wait, and tell others when it is done.",
         epilog=CODES,
     )
-    _add_socket(sync, None)
+    _add_socket(sync)
     verbs = sync.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=VerbParser)
 
     def add(name: str, function: str, about: str, more: str = "", **options: Any) -> VerbParser:
         described = f"{about[0].upper()}{about[1:]}.{more}"
         verb: VerbParser = verbs.add_parser(name, help=about, description=described, epilog=CODES, **options)
-        _add_socket(verb, argparse.SUPPRESS)
+        _add_socket(verb)
         verb.set_defaults(verb=function)
         return verb
 
@@ -224,7 +225,7 @@ def _add_serve(commands: Any) -> None:
     serve = commands.add_parser(
         "serve", help="run the service", description="Run the service, until SIGTERM. Needs the extra [service]."
     )
-    _add_socket(serve, None)
+    _add_socket(serve)
     serve.add_argument("--background", action="store_true", help="return when it serves, and leave it running")
     journal = serve.add_argument("--journal", metavar="FILE", help="keep all changes in a file, and go on from it")
     serve.add_argument("--listen", metavar="HOST:PORT", help="answer over TCP as well; with --token-file")
@@ -319,13 +320,13 @@ def _complete(action: argparse.Action, how: object) -> None:
     action.complete = how  # type: ignore[attr-defined]
 
 
-def _add_socket(parser: argparse.ArgumentParser, default: str | None) -> None:
+def _add_socket(parser: argparse.ArgumentParser) -> None:
     socket = parser.add_argument(
         "--socket",
         "--socket-path",
         dest="socket",
         metavar="PATH",
-        default=default,
+        default=argparse.SUPPRESS,  # so that the words of a verb leave what came before them
         help="of the service; else $FASTDAG_SOCKET, $XDG_RUNTIME_DIR/fastdag.sock, or /tmp/fastdag-<uid>/fastdag.sock",
     )
     _complete(socket, "file")

@@ -190,7 +190,7 @@ def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None
         return USAGE
 
 
-def serve(**options: object) -> int:
+def serve(socket: "str | None" = None, **options: object) -> int:
     from argparse import Namespace  # noqa: PLC0415
 
     try:
@@ -199,7 +199,7 @@ def serve(**options: object) -> int:
         from fastdag.cli.failures import without_extra  # noqa: PLC0415
 
         return without_extra("fastdag serve", error)
-    return server.run(Namespace(**options))
+    return server.run(Namespace(socket=socket, **options))
 
 
 def _service(socket: "str | None") -> Transport:
