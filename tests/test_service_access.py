@@ -12,7 +12,9 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.service_support import PATIENCE, Reply, ServiceProcess, call, replies
 from fastdag.cli.parser import make_parser  # isort: skip
 from fastdag.service import protocol, server  # isort: skip
 from fastdag.errors import FastDAGError  # isort: skip
+from fastdag.service.listener import ListenError, listen_tcp  # isort: skip
 
 TOKEN = "0123456789abcdef" * 2
 NOBODY = 65534
@@ -289,6 +292,55 @@ def test_a_port_in_use_is_named(tmp_path: Path, token: Path) -> None:
         assert refused(tmp_path, "--listen", f"127.0.0.1:{port}", "--token-file", token) == (
             f"cannot listen on 127.0.0.1:{port}: Address already in use"
         )
+
+
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a host's name have these addresses."""
+    original = socket.getaddrinfo
+
+    def resolved(*addresses: str) -> None:
+        def found(_: str, *rest: Any, **options: Any) -> list[Any]:
+            return [one for address in addresses for one in original(address, *rest, **options)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+
+    return resolved
+
+
+def test_it_listens_at_all_addresses_of_a_host(resolve: Callable[..., None]) -> None:
+    resolve("127.0.0.1", "::1", "127.0.0.1", "127.0.0.9", "240.0.0.1")  # the last one is nobody's
+    sockets = listen_tcp("host", 0)
+    names = [one.getsockname()[:2] for one in sockets]
+    for one in sockets:
+        one.close()
+    port = names[0][1]
+    assert names == [("127.0.0.1", port), ("::1", port), ("127.0.0.9", port)]
+
+
+def test_a_host_of_which_nothing_is_here_is_refused(resolve: Callable[..., None]) -> None:
+    resolve("240.0.0.1", "240.0.0.2")
+    with pytest.raises(ListenError, match=r"cannot listen on host:0: Cannot assign requested address"):
+        listen_tcp("host", 0)
+
+
+def test_where_one_address_of_a_host_is_in_use_it_listens_at_none(resolve: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.9", 0)) as other:
+        port = other.getsockname()[1]
+        resolve("127.0.0.1", "127.0.0.9")
+        with pytest.raises(ListenError, match=f"cannot listen on host:{port}: Address already in use"):
+            listen_tcp("host", port)
+    for one in listen_tcp("host", port):
+        one.close()
+
+
+def test_the_kernel_asks_whether_a_silent_client_is_still_there() -> None:
+    [bound] = listen_tcp("127.0.0.1", 0)
+    bound.listen()
+    bound.setblocking(True)
+    with bound, socket.create_connection(bound.getsockname()), bound.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------

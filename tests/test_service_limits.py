@@ -15,7 +15,8 @@ import uvloop  # isort: skip
 from fastdag import Manager  # isort: skip
 from fastdag.service.app import application  # isort: skip
 from fastdag.service.metrics import Metrics  # isort: skip
-from fastdag.service.protocol import HttpServer, RequestLimits, UnixProtocol  # isort: skip
+from fastdag.service.listener import listen_tcp  # isort: skip
+from fastdag.service.protocol import HttpServer, RequestLimits, TcpProtocol, UnixProtocol, with_token  # isort: skip
 from fastdag.service.state import Limits, Service  # isort: skip
 
 SHORT = 0.2  # seconds
@@ -426,6 +427,66 @@ def test_streams_of_events_have_a_limit(tmp_path: Path) -> None:
             await service.turn()
 
     run(tmp_path, test, holds=Limits(streams=2))
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+
+
+def test_connections_have_a_limit(tmp_path: Path) -> None:
+    message = "the service has 2 connections already, as many as it may have; try again later"
+
+    async def test(service: Serving) -> None:
+        with service.client() as first, service.client() as second:
+            for client in (first, second):
+                await service.send(client, PING)
+                await service.until(client, b"}")
+            refused(await service.exchange(PING), 503, message)
+            for client in (first, second):  # go on
+                await service.send(client, PING)
+                await service.until(client, b"}")
+        while (await service.exchange(PING.replace(b"Host: x", b"Connection: close")))[0].code != 200:
+            pass  # until the service has seen them go
+
+    run(tmp_path, test, requests=RequestLimits(connections=2))
+
+
+def test_who_shows_no_token_is_not_kept() -> None:
+    known = b"GET /v1/ping HTTP/1.1\r\nAuthorization: Bearer secret\r\n\r\n"
+    message = f"no request with the token came within {SHORT:g} s"
+
+    async def main() -> None:
+        service = Service(Manager(auto_skip=True))
+        app = with_token(application(service, Metrics(service)), b"secret")
+        server = HttpServer(app, TcpProtocol, RequestLimits(token_seconds=SHORT))
+        [bound] = listen_tcp("127.0.0.1", 0)
+        await server.listen(bound)
+
+        async def exchange(*parts: bytes, pause: float = 0.0) -> list[Reply]:
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            try:
+                for part in parts:
+                    writer.write(part)
+                    await asyncio.sleep(pause)
+                return replies_in(await asyncio.wait_for(reader.read(), PATIENCE))
+            finally:
+                writer.close()
+
+        try:
+            silent, half, without, late = await asyncio.gather(
+                exchange(), exchange(PING[:9]), exchange(PING), exchange(PING, PING, PING, PING, pause=SHORT * 0.3)
+            )
+            for replies in (silent, half, without[-1:], late[-1:]):
+                refused(replies, 408, message)
+            assert [reply.code for reply in without] == [401, 408]
+            assert {reply.code for reply in late[:-1]} == {401}
+            last = known.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            assert [reply.code for reply in await exchange(known, last, pause=SHORT * 2)] == [200, 200]
+        finally:
+            server.shut()
+            await server.ended(1.0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
 
 
 # --- as they are ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -14,6 +15,8 @@ from fastdag.errors import FastDAGError
 
 SOCKET_PATH = 107  # bytes, of sockaddr_un
 TOKEN = 1024  # bytes
+# Two minutes: asked first after a minute of silence, then four times.
+_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
 class ListenError(FastDAGError, OSError):
@@ -147,25 +150,53 @@ def private_directory(path: Path) -> None:
         )
 
 
-def listen_tcp(host: str, port: int) -> socket.socket:
-    """Listen on TCP.
+def listen_tcp(host: str, port: int) -> list[socket.socket]:
+    """Listen on TCP, at all addresses that the host's name has on this machine, and at the same port.
 
     Raises
     ------
     ListenError
         If that is not possible.
     """
+    listening: list[socket.socket] = []
+    missing: OSError | None = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+        for family, (name, _, *rest) in addresses:
+            number = listening[0].getsockname()[1] if listening else port  # for port 0 the kernel chooses one
+            try:
+                listening.append(_bound_tcp(family, (name, number, *rest), alone=len(addresses) == 1))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error  # as is localhost's second address on a machine without IPv6
+        if missing is not None and not listening:
+            raise missing
     except OSError as error:
+        for one in listening:
+            one.close()
         raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    listening.setblocking(False)
     return listening
+
+
+def _bound_tcp(family: int, address: tuple[str | int, ...], alone: bool) -> socket.socket:
+    """Bind to one address; an IPv6 one that is `alone` may take calls by IPv4 as well, as the system has it."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is accepted inherits this: a waiter whose machine is gone without a word is not waited for any longer.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE:
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+        if family == socket.AF_INET6 and not alone:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def read_token(path: Path) -> bytes:

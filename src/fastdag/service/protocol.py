@@ -37,6 +37,8 @@ class RequestLimits(NamedTuple):
     body: int = 1 << 20
     body_seconds: float = 10.0
     unread_seconds: float = 60.0  # for the client to read something of an answer that waits for it
+    token_seconds: float = 5.0  # over TCP: for the TLS handshake, and for a request with the token
+    connections: int = 16_384  # at one socket
 
 
 LIMITS = RequestLimits()
@@ -50,6 +52,7 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, with what it has not.
 
     - Limits to the size and the time of a request's headers, and to the time that a client leaves an answer unread.
+    - A limit to the connections, which the one too many is told. uvicorn's own has each of the others refused, too.
     - Refusals in JSON like all others.
     - One request at a time. One that comes before the answer to the last is not taken: the connection closes behind
       that answer, and the client asks again. uvicorn would stop reading until then, and so would not notice that the
@@ -67,7 +70,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(
         self, config: uvicorn.Config, state: ServerState, limits: RequestLimits, lost: Callable[[], object]
     ) -> None:
-        super().__init__(config, state, {})
+        super().__init__(config, state, {"trust": self._trust})
         self._limits = limits
         self._lost = lost
         self._in_header = True  # what comes next belongs to a request's headers
@@ -88,6 +91,15 @@ class Protocol(HttpToolsProtocol):
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._expect()
+        if len(self.connections) > self._limits.connections:
+            self._refuse(
+                503,
+                f"the service has {self._limits.connections} connections already, as many as it may have; "
+                "try again later",
+            )
+
+    def _trust(self) -> None:
+        """Take note that the client has shown the token."""
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to headers."""
@@ -219,10 +231,37 @@ class UnixProtocol(Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Look who is there."""
         super().connection_made(transport)
+        if self._deaf:  # refused already
+            return
         uid = _peer_uid(transport)
         if uid not in (os.getuid(), 0):
             message = f"this service belongs to user {os.getuid()}, and you are user {uid}; start one of your own"
             self._refuse(403, message)
+
+
+class TcpProtocol(Protocol):
+    """For a port, which anybody can reach: whoever does not show the token is not kept."""
+
+    _stranger: asyncio.TimerHandle | None = None  # until the token has come
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the token."""
+        super().connection_made(transport)
+        self._stranger = self.loop.call_later(self._limits.token_seconds, self._no_token)
+
+    def _no_token(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(408, f"no request with the token came within {self._limits.token_seconds:g} s")
+
+    def _trust(self) -> None:
+        if self._stranger is not None:
+            self._stranger.cancel()
+            self._stranger = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._trust()
+        super().connection_lost(exc)
 
 
 def _peer_uid(transport: asyncio.Transport) -> int:
@@ -259,6 +298,7 @@ def with_token(application: Application, token: bytes) -> Application:
         presented = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, given = presented[0].partition(b" ") if len(presented) == 1 else (b"", b"", b"")
         if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token):
+            scope["state"]["trust"]()
             await application(scope, receive, send)
         else:
             await send({"type": "http.response.start", "status": 401, "headers": headers})
@@ -274,7 +314,7 @@ class HttpServer:
     ----------
     application : ASGI application
     protocol : type
-        `Protocol` or `UnixProtocol`.
+        `UnixProtocol` or `TcpProtocol`.
     limits : RequestLimits
     """
 
@@ -296,18 +336,21 @@ class HttpServer:
         self._state = ServerState()
         self._protocol = protocol
         self._limits = limits
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._none_left = asyncio.Event()
 
     async def listen(self, bound: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Serve on a bound socket from now on."""
-        self._server = await asyncio.get_running_loop().create_server(
+        """Serve on a bound socket, too, from now on."""
+        seconds = None if tls is None else self._limits.token_seconds
+        server = await asyncio.get_running_loop().create_server(
             lambda: self._protocol(self._config, self._state, self._limits, self._closed),
             sock=bound,
             ssl=tls,
-            ssl_handshake_timeout=None if tls is None else self._limits.header_seconds,
+            ssl_handshake_timeout=seconds,
+            ssl_shutdown_timeout=seconds,
             backlog=BACKLOG,
         )
+        self._servers.append(server)
 
     def _closed(self) -> None:
         if not self._state.connections:
@@ -315,8 +358,8 @@ class HttpServer:
 
     def shut(self) -> None:
         """Take no more requests: connections end behind the answer that is under way."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
 

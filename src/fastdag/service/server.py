@@ -32,7 +32,7 @@ from fastdag.service.listener import (
     tls_context,
 )
 from fastdag.service.metrics import Metrics
-from fastdag.service.protocol import HttpServer, Protocol, UnixProtocol, with_token
+from fastdag.service.protocol import LIMITS, HttpServer, TcpProtocol, UnixProtocol, with_token
 from fastdag.service.state import Service
 
 GRACE = 5.0  # seconds for answers in flight when the service stops
@@ -156,7 +156,7 @@ def _serve(where: Path, journal: str | None, network: _Network | None, ready: Re
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # or every client that speaks no HTTP fills the log
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one a waiter, one a lease
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     _make_place(where)
     place = SocketFile(where)
     try:
@@ -169,6 +169,12 @@ def _serve(where: Path, journal: str | None, network: _Network | None, ready: Re
                 opened.close()
     finally:
         place.close()
+
+
+def _descriptors() -> int:
+    """Give how many files this process may have open, at the least."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 async def _until_told(place: SocketFile, journal: Journal | None, network: _Network | None, ready: Ready) -> int:
@@ -185,16 +191,20 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
     manager = Manager(auto_skip=True, on_error=lambda error, *_: end(f"an event could not be noted: {error}"))
     service = Service(manager, journal, on_failed=lambda error: end(str(error)))
     app = application(service, Metrics(service))
-    unix = HttpServer(app, UnixProtocol)
+    # Connections leave some descriptors for leases, also where they come by both ways.
+    share = _descriptors() * 3 // 4 // (1 if network is None else 2)
+    limits = LIMITS._replace(connections=min(LIMITS.connections, share))
+    unix = HttpServer(app, UnixProtocol, limits)
     servers = [unix]
     message = f"fastdag service: process {os.getpid()} at {place.path}"
     if network is not None:
-        tcp = HttpServer(with_token(app, network.token), Protocol)
+        tcp = HttpServer(with_token(app, network.token), TcpProtocol, limits)
         servers.append(tcp)
         bound = listen_tcp(network.host, network.port)
-        await tcp.listen(bound, network.tls)
+        for each in bound:
+            await tcp.listen(each, network.tls)
         host = f"[{network.host}]" if ":" in network.host else network.host
-        message += f" and {'http' if network.tls is None else 'https'}://{host}:{bound.getsockname()[1]}"
+        message += f" and {'http' if network.tls is None else 'https'}://{host}:{bound[0].getsockname()[1]}"
     await unix.listen(place.socket)
     gc.collect()
     gc.freeze()  # what is there now stays; it need not be looked through again
