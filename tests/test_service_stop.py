@@ -181,6 +181,26 @@ def test_it_leaves_no_descriptor_of_its_caller_open(tmp_path: Path) -> None:
             ]
 
 
+def test_it_does_not_stay_in_the_folder_of_its_caller(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 30)  # with this a path is too long for a socket
+    folder.mkdir()
+    ended = serve("--background", "--socket", "./socket", "--journal", "journal", folder=folder)
+    pid = int((folder / "socket.lock").read_text())
+    try:
+        assert ended.stdout == (
+            f"fastdag service: process {pid} at {folder / 'socket'}; its messages are in {folder / 'socket.log'}\n"
+        )
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert sorted(path.name for path in folder.iterdir()) == [
+            *("journal", "journal-wal", "socket", "socket.lock", "socket.log"),
+        ]
+        gone(pid, signal.SIGTERM)
+        assert sorted(path.name for path in folder.iterdir()) == ["journal", "socket.log"]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_without_standard_streams_it_goes_on_in_the_background_as_well(tmp_path: Path) -> None:
     command = shlex.join(serve_command("--background", "--socket", tmp_path / "socket"))
     done = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], check=False, timeout=PATIENCE)

@@ -38,6 +38,11 @@ class SocketFile:
     ----------
     path : Path
 
+    Attributes
+    ----------
+    path : Path
+        Absolute.
+
     Raises
     ------
     AlreadyServedError
@@ -57,6 +62,8 @@ class SocketFile:
         except BaseException:
             self._unlock()
             raise
+        # Only now: a path may be too long for a socket from elsewhere; and the service may go elsewhere.
+        self.path, self._lock_path = path.absolute(), self._lock_path.absolute()
 
     def _locked(self) -> int:
         while True:

@@ -104,7 +104,7 @@ def _is_loopback(host: str) -> bool:
 
 def _in_background(where: Path, journal: str | None, network: _Network | None) -> int:
     """Go on in a process of its own, and return when it serves."""
-    log = where.with_name(where.name + ".log")
+    log = where.absolute().with_name(where.name + ".log")
     reading, writing = os.pipe()
     if os.fork():
         os.close(writing)
@@ -119,6 +119,7 @@ def _in_background(where: Path, journal: str | None, network: _Network | None) -
     with open(writing, "w") as report:
 
         def ready(message: str) -> None:
+            os.chdir("/")  # all is open; the caller's folder may go, and what is mounted there
             report.write(f"ready {message}; its messages are in {log}")
             report.close()
 
