@@ -25,7 +25,7 @@ Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 class _In(Struct, forbid_unknown_fields=True, frozen=True): ...
 
 
-class _Out(Struct, frozen=True): ...
+class _Out(Struct, frozen=True, gc=False): ...  # none refers to itself; an answer may be made of 100,000
 
 
 # --- requirements ---------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Ping(_Out, frozen=True):
     journal: bool
 
 
-class UnitView(_Out, frozen=True, kw_only=True):
+class UnitView(_Out, frozen=True):
     """A unit. `status` is empty when nobody registered it; `seconds`: for how long it has had the status."""
 
     unit: str
@@ -186,8 +186,8 @@ class UnitView(_Out, frozen=True, kw_only=True):
     state: str
     ready: bool
     seconds: float | None
-    reason: str | None = None
-    owner: int | None = None
+    reason: str | None
+    owner: int | None
 
 
 class DependencyView(_Out, frozen=True):
@@ -201,7 +201,7 @@ class DependencyView(_Out, frozen=True):
     impossible: bool
 
 
-class StatusView(UnitView, frozen=True, kw_only=True):
+class StatusView(UnitView, frozen=True):
     """A unit and what it depends on."""
 
     dependencies: list[DependencyView]

@@ -43,7 +43,7 @@ from fastdag.errors import (
     VertexNotFoundError,
     WaitTimeoutError,
 )
-from fastdag.events import BLOCKED, KINDS, STATES, Event
+from fastdag.events import BLOCKED, KINDS, READY, STATES, Event
 from fastdag.explain import Explanation
 from fastdag.manager import Manager
 from fastdag.service.history import History, Kept
@@ -472,16 +472,17 @@ class Service:
         return Ping("fastdag", fastdag.__version__, os.getpid(), self.history.instance, self.journal is not None)
 
     def _view(self, unit: str) -> UnitView:
-        snapshot = self.manager.unit(unit)
-        return UnitView(
-            unit=unit,
-            status=snapshot.status,
-            state=self.manager.state(unit),
-            ready=snapshot.ready,
-            seconds=self._seconds(unit),
-            reason=self._reason(unit),
-            owner=self._owner(unit),
-        )
+        return UnitView(*self._known(unit, time.monotonic()))
+
+    def _known(self, unit: str, now: float) -> tuple[str, str, str, bool, float | None, str | None, int | None]:
+        """Give the fields of a `UnitView`. What asks for all units holds up everybody else meanwhile."""
+        _, status, ready = self.manager.unit(unit)
+        state = STATES[READY] if ready else self.manager.state(unit)
+        note = self._notes.get(unit)
+        if note is None:
+            return unit, status, state, ready, None, None, None
+        since, reason, lease = note
+        return unit, status, state, ready, max(0.0, now - since), reason, None if lease is None else lease.pid
 
     def _seconds(self, unit: str) -> float | None:
         note = self._notes.get(unit)
@@ -491,24 +492,18 @@ class Service:
         note = self._notes.get(unit)
         return None if note is None else note.reason
 
-    def _owner(self, unit: str) -> int | None:
-        note = self._notes.get(unit)
-        return None if note is None or note.lease is None else note.lease.pid
-
     def status(self, request: UnitQuery) -> StatusView:
         """Give a unit and what it depends on."""
         return self._status(request.unit)
 
     def _status(self, unit: str) -> StatusView:
-        view = self._view(unit)
-        dependencies = self.manager.dependencies(unit) if view.status else []
-        return StatusView(
-            **msgspec.structs.asdict(view), dependencies=[dependency_view(dependency) for dependency in dependencies]
-        )
+        known = self._known(unit, time.monotonic())
+        return StatusView(*known, [dependency_view(one) for one in self.manager.dependencies(unit)] if known[1] else [])
 
     def units(self) -> Units:
         """Give all units in the order of their registration."""
-        return Units([self._view(unit) for unit in self._notes])
+        now = time.monotonic()
+        return Units([UnitView(*self._known(unit, now)) for unit in self._notes])
 
     def ready(self) -> Ready:
         """Give the units that could start now."""
@@ -524,7 +519,9 @@ class Service:
             return self.manager.to_dot()
         if request.format == "mermaid":
             return self.manager.to_mermaid()
-        others = [name for name in self.manager.graph if name not in self._notes]
+        others: list[str] = []
+        if len(self._names) > len(self._notes):  # else the copy of the graph is spared
+            others = [name for name in self.manager.graph if name not in self._notes]
         return GraphView(
             [self._view(unit) for unit in (*self._notes, *others)],
             [dependency_view(one) for unit in self._notes for one in self.manager.dependencies(unit)],
