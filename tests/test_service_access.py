@@ -12,7 +12,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,23 @@ def as_nobody(path: Path) -> bytes:
     return done.stdout
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder that all can enter. Those of pytest are closed, and closed again by any other run of it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @needs_root
-def test_another_user_cannot_connect(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:-2]):  # pytest's folders are closed; the socket has to do it alone
-        folder.chmod(0o755)
-    with running_service(tmp_path) as service:
+def test_another_user_cannot_connect(open_folder: Path) -> None:
+    with running_service(open_folder) as service:  # the socket has to do it alone
         assert as_nobody(service.socket) == b"PermissionError\n"
 
 
 @needs_root
-def test_another_user_who_can_connect_is_refused_all_the_same(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(0o755)
-    with running_service(tmp_path) as service:
+def test_another_user_who_can_connect_is_refused_all_the_same(open_folder: Path) -> None:
+    with running_service(open_folder) as service:
         service.socket.chmod(0o666)
         [reply] = replies_in(as_nobody(service.socket))
         assert (reply.code, reply.headers["connection"]) == (403, "close")
@@ -316,6 +321,16 @@ def test_it_listens_at_all_addresses_of_a_host(resolve: Callable[..., None]) -> 
         one.close()
     port = names[0][1]
     assert names == [("127.0.0.1", port), ("::1", port), ("127.0.0.9", port)]
+
+
+def test_without_tls_a_name_stands_for_its_addresses_on_this_machine_alone(resolve: Callable[..., None]) -> None:
+    resolve("0.0.0.0", "127.0.0.9")
+    [bound] = listen_tcp("localhost", 0, loopback=True)
+    assert bound.getsockname()[0] == "127.0.0.9"
+    bound.close()
+    resolve("0.0.0.0")
+    with pytest.raises(ListenError, match=r"cannot listen on localhost:0: it has no address on the loopback interface"):
+        listen_tcp("localhost", 0, loopback=True)
 
 
 def test_a_host_of_which_nothing_is_here_is_refused(resolve: Callable[..., None]) -> None:

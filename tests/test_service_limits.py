@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import select
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 from tests.service_support import PATIENCE, Reply, replies_in, running_service
 
 # Once it is known to be installed:
+import uvicorn  # isort: skip
 import uvloop  # isort: skip
+from uvicorn.server import ServerState  # isort: skip
 from fastdag import Manager  # isort: skip
 from fastdag.service.app import application  # isort: skip
 from fastdag.service.metrics import Metrics  # isort: skip
@@ -315,19 +319,48 @@ def test_an_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
     run(tmp_path, test, RequestLimits(unread_seconds=SHORT))
 
 
-def test_an_answer_that_is_read_slowly_is_not(tmp_path: Path) -> None:
-    async def test(service: Serving) -> None:
-        assert (await service.call("/v1/register", units=MANY)).code == 200
-        data = bytearray()
-        with service.client() as client:
-            await service.send(client, LIST)
-            while part := await asyncio.get_running_loop().sock_recv(client, 1 << 17):
-                data += part
-                await asyncio.sleep(SHORT / 2)  # a slow client is what this is about
-        [reply] = replies_in(bytes(data))
-        assert len(reply.body["units"]) == 5000
+class Clockwork:
+    """Stands for loop and transport of a connection: time goes on, and the client reads, when the test says so."""
 
-    run(tmp_path, test, RequestLimits(unread_seconds=SHORT))
+    def __init__(self) -> None:
+        self.timers: list[Callable[[], object]] = []
+        self.size = 0  # bytes of an answer that wait
+        self.aborted = False
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *arguments: object) -> Mock:
+        assert seconds == 60.0
+        self.timers.append(functools.partial(callback, *arguments))
+        return Mock()
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def minute_later(self, size: int) -> None:
+        self.size = size
+        self.timers.pop()()
+
+
+def test_an_answer_that_is_read_slowly_is_not() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        clockwork = Clockwork()
+        config = uvicorn.Config(Mock(), http=UnixProtocol, lifespan="off", log_config=None)
+        connection = UnixProtocol(config, ServerState(), RequestLimits(unread_seconds=60.0), lambda: None)
+        assert connection.loop is loop
+        connection.loop = connection.transport = clockwork
+        connection.flow = Mock()
+        clockwork.size = 1000
+        connection.pause_writing()
+        for size in (999, 500, 1):
+            clockwork.minute_later(size)
+            assert not clockwork.aborted
+        clockwork.minute_later(1)
+        assert clockwork.aborted
+
+    asyncio.run(test())
 
 
 # --- what the service holds -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
 import ssl
@@ -157,8 +158,10 @@ def private_directory(path: Path) -> None:
         )
 
 
-def listen_tcp(host: str, port: int) -> list[socket.socket]:
+def listen_tcp(host: str, port: int, loopback: bool = False) -> list[socket.socket]:
     """Listen on TCP, at all addresses that the host's name has on this machine, and at the same port.
+
+    `loopback`: at no others than those that stay on this machine, whatever `/etc/hosts` says.
 
     Raises
     ------
@@ -169,7 +172,11 @@ def listen_tcp(host: str, port: int) -> list[socket.socket]:
     missing: OSError | None = None
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+        addresses = dict.fromkeys(
+            (family, address)
+            for family, _, _, _, address in found
+            if not loopback or ipaddress.ip_address(address[0]).is_loopback
+        )
         for family, (name, _, *rest) in addresses:
             number = listening[0].getsockname()[1] if listening else port  # for port 0 the kernel chooses one
             try:
@@ -178,8 +185,8 @@ def listen_tcp(host: str, port: int) -> list[socket.socket]:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 missing = error  # as is localhost's second address on a machine without IPv6
-        if missing is not None and not listening:
-            raise missing
+        if not listening:
+            raise missing or OSError(errno.EADDRNOTAVAIL, "it has no address on the loopback interface")
     except OSError as error:
         for one in listening:
             one.close()

@@ -201,7 +201,7 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
     if network is not None:
         tcp = HttpServer(with_token(app, network.token), TcpProtocol, limits)
         servers.append(tcp)
-        bound = listen_tcp(network.host, network.port)
+        bound = listen_tcp(network.host, network.port, loopback=network.tls is None)
         for each in bound:
             await tcp.listen(each, network.tls)
         host = f"[{network.host}]" if ":" in network.host else network.host
