@@ -1,23 +1,21 @@
 """The marks for plans: commands that do nothing beside make and ninja, a large plan, a recorded workflow."""
 
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 
 from benchmarks import workloads
-from benchmarks.rows import Measure, Row, Settings
+from benchmarks.rows import Measure, Row, Settings, command_seconds
 from fastdag import Graph
 from fastdag.edge import Edge
 
 COMMAND = str(Path(sys.executable).with_name("fastdag"))
+RUN = (COMMAND, "run", "plan.toml", "--log-dir", "logs")
 NINJA = str(Path(sys.executable).with_name("ninja"))
 LAYERS, WIDTH = 10, 500
 LARGE = 100_000  # units
@@ -66,12 +64,6 @@ def _ninja_file(after: After) -> str:
     )
 
 
-def _seconds(folder: str, *command: str) -> float:
-    began = perf_counter()
-    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, env=os.environ | {"TMPDIR": folder})
-    return perf_counter() - began
-
-
 def _commands(settings: Settings) -> Iterator[Row]:
     """`true` by the thousand."""
     after = _layers()
@@ -81,9 +73,9 @@ def _commands(settings: Settings) -> Iterator[Row]:
         Path(folder, "Makefile").write_text(_makefile(after))
         Path(folder, "build.ninja").write_text(_ninja_file(after))
         for _ in range(settings.runs):
-            make.append(_seconds(folder, "make", "-s", "-j2", "all"))
-            ours.append(_seconds(folder, COMMAND, "run", "plan.toml", "--jobs", "2"))
-            ninja.append(_seconds(folder, NINJA, "--quiet", "-j2"))
+            make.append(command_seconds("make", "-s", "-j2", "all", cwd=folder))
+            ours.append(command_seconds(*RUN, "--jobs", "2", cwd=folder))
+            ninja.append(command_seconds(NINJA, "--quiet", "-j2", cwd=folder))
     our, made, built = (statistics.median(times) / len(after) * 1e3 for times in (ours, make, ninja))
     note = f"{len(after):,} times `true` in {LAYERS} layers, two at a time"
     yield Row("run: a command", "ms", our, made, "under 1.5× make", our < 1.5 * made, f"{note}; peer: make")
@@ -94,7 +86,8 @@ def _plan(settings: Settings) -> Iterator[Row]:
     after = _random(LARGE)
     with tempfile.TemporaryDirectory(prefix="fastdag-marks-") as folder:
         Path(folder, "plan.toml").write_text(_toml(after, _nothing))
-        ours = statistics.median(_seconds(folder, COMMAND, "plan", "plan.toml") for _ in range(settings.runs))
+        times = [command_seconds(COMMAND, "plan", "plan.toml", cwd=folder) for _ in range(settings.runs)]
+    ours = statistics.median(times)
     note = f"fastdag plan of {LARGE:,} units, {sum(map(len, after.values())):,} dependencies, whole process"
     yield Row("plan", "s", ours, None, "under 3 s", ours < 3, note)
 
@@ -119,9 +112,7 @@ def _workflow(settings: Settings) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="fastdag-marks-") as folder:
         plan = _toml(after, lambda task: ["sleep", f"{sleeps[task]:.6f}"])
         Path(folder, "plan.toml").write_text(plan)
-        times = [
-            _seconds(folder, COMMAND, "run", "plan.toml", "--jobs", str(SLOTS)) for _ in range(min(3, settings.runs))
-        ]
+        times = [command_seconds(*RUN, "--jobs", str(SLOTS), cwd=folder) for _ in range(min(3, settings.runs))]
     ours = statistics.median(times)
     note = f"{workflow.name}, {len(sleeps):,} sleeps of {SLEEP:.0f} s in all, {SLOTS} slots; lower bound {least:.1f} s"
     yield Row("run: a workflow", "s", ours, None, f"under {limit:.1f} s", ours < limit, note)

@@ -1,6 +1,8 @@
 """A row of the marks, and what measures one."""
 
 import gc
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
@@ -45,3 +47,12 @@ def timed(action: Callable[[], object]) -> float:
         return perf_counter() - start
     finally:
         gc.enable()
+
+
+def command_seconds(*command: str, cwd: str | None = None) -> float:
+    """Seconds that a command takes, from its start to its end."""
+    environment = os.environ.copy()
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as for a user
+    began = perf_counter()
+    subprocess.run(command, check=True, cwd=cwd, stdout=subprocess.DEVNULL, env=environment)
+    return perf_counter() - began

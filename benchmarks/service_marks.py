@@ -19,7 +19,7 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.rows import Measure, Row, Settings
+from benchmarks.rows import Measure, Row, Settings, command_seconds
 from fastdag.client import Client
 
 COMMAND = str(Path(sys.executable).with_name("fastdag"))
@@ -45,12 +45,6 @@ def _service(*options: str) -> Iterator[tuple[str, int]]:
                 service.terminate()
 
 
-def _seconds(command: list[str]) -> float:
-    began = perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return perf_counter() - began
-
-
 def _command(settings: Settings) -> Iterator[Row]:
     rounds = 20 * settings.runs
     with _service() as (path, _):
@@ -59,8 +53,8 @@ def _command(settings: Settings) -> Iterator[Row]:
         nothing = [sys.executable, "-c", "pass"]
         ours, theirs = [], []
         for number in range(rounds):
-            theirs.append(_seconds(nothing))
-            ours.append(_seconds([COMMAND, "sync", "complete", f"unit{number}"]))
+            theirs.append(command_seconds(*nothing))
+            ours.append(command_seconds(COMMAND, "sync", "complete", f"unit{number}"))
         del os.environ["FASTDAG_SOCKET"]
     mine, bare = statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3
     note = f"fastdag sync complete UNIT, whole process, beside python -c pass: {mine / bare:.2f}×"
