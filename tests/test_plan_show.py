@@ -22,11 +22,11 @@ PLANS = Path(__file__).parent / "plans"
 
 def unit(name, *after, **values):
     needs = tuple(Need(other, Requirement.SUCCESS) for other in after)
-    return PlannedUnit(**{"title": name} | values, name=name, run="true", needs=needs, file="plan.toml", line=1)
+    return PlannedUnit(**{"title": name} | values, name=name, run="true", needs=needs)
 
 
 def plan(*units):
-    return Plan({each.name: each for each in units})
+    return Plan({each.name: each for each in units}, lambda name: ("plan.toml", 1))
 
 
 def test_the_text():

@@ -65,7 +65,7 @@ def test_what_a_script_is():
     assert (unit.title, unit.timeout, unit.phase) == ("Install node", 600.0, "start")
     assert unit.run == "curl -fsSL https://example.com/node.sh | sh -s -- --prefix ~/.local"
     assert unit.needs == (Need("coder_script.home", SUCCESS),)
-    line = (PLANS / "workspace.json").read_text("utf-8").splitlines()[unit.line - 1]
+    line = (PLANS / "workspace.json").read_text("utf-8").splitlines()[plan.place(unit.name)[1] - 1]
     assert json.loads(f"{{{line.rstrip(',')}}}") == {"address": unit.name}
     assert plan.units["module.database[0].coder_script.dump"].timeout is None
     assert plan.units["coder_script.dotfiles"].command[:3] == ["/usr/bin/env", "bash", "-c"]
@@ -97,7 +97,7 @@ def test_a_state_says_the_same_as_its_plan():
     state = load_json("state.json", json.dumps(state_of(workspace())))
     assert graph(state) == graph(plan)
     assert {unit.agent for unit in state.units.values()} == {"coder_agent.main"}
-    assert {unit.line for unit in state.units.values()} == {1}  # as Terraform writes it
+    assert {state.place(name)[1] for name in state.units} == {1}  # as Terraform writes it
 
 
 def script(name, module="", key=None, references=("coder_agent.main.id", "coder_agent.main"), **values):
@@ -376,8 +376,8 @@ def test_the_workspace_in_tf_files_and_in_json_is_the_same():
     for name, unit in document.units.items():
         other = folder.units[name]
         assert (other.title, other.run, other.agent, other.timeout) == (unit.title, unit.run, unit.agent, unit.timeout)
-    unit = folder.units["module.editors.module.jetbrains.coder_script.jetbrains"]
-    assert (unit.file, unit.line) == (str(PLANS / "workspace/modules/editors/jetbrains/main.tf"), 5)
+    place = folder.place("module.editors.module.jetbrains.coder_script.jetbrains")
+    assert place == (str(PLANS / "workspace/modules/editors/jetbrains/main.tf"), 5)
 
 
 @pytest.fixture

@@ -66,11 +66,9 @@ run = "true"
         priority=-3,
         slots=4,
         exclusive="port 8080",
-        file=made.units["all"].file,
-        line=4,
     )
     assert made.units["last"].needs == (Need("all", COMPLETION),)
-    assert made.units["last"].line == 17
+    assert [made.place(name)[1] for name in made.units] == [2, 4, 17]
     assert list(made.units) == ["first", "all", "last"]
 
 
@@ -174,7 +172,7 @@ def test_what_is_executed(plan, keys, command):
 def test_a_file_of_windows_and_one_that_is_no_text(tmp_path):
     path = tmp_path / "plan.toml"
     path.write_bytes(b'\xef\xbb\xbf[units.a]\r\nrun = """\r\na\r\nb"""\r\n[units.b]\r\nrun = "x"\r\n')
-    assert (load(path).units["a"].run, load(path).units["b"].line) == ("a\nb", 5)
+    assert (load(path).units["a"].run, load(path).place("b")) == ("a\nb", (str(path), 5))
     path.write_bytes(b'[units.a]\nrun = "\xff"\n')
     with pytest.raises(PlanError, match=r"plan\.toml:2: this is not UTF-8$"):
         load(path)

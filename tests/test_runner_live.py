@@ -121,7 +121,7 @@ def test_a_terminal_that_goes_away_ends_the_run(runner):
 
 def planned(name, after=(), **more):
     needs = tuple(Need(unit, Requirement.SUCCESS) for unit in after)
-    return PlannedUnit(name=name, title=name, run="true", needs=needs, file="plan.toml", line=1, **more)
+    return PlannedUnit(name=name, title=name, run="true", needs=needs, **more)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fastdag.status import Requirement
 
 def planned(name, after=(), **more):
     needs = tuple(Need(unit, Requirement.SUCCESS) for unit in after)
-    return PlannedUnit(name=name, title=name, run="true", needs=needs, file="plan.toml", line=1, **more)
+    return PlannedUnit(name=name, title=name, run="true", needs=needs, **more)
 
 
 class Rehearsal:

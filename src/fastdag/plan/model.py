@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from fastdag._core import Graph
@@ -54,8 +55,7 @@ class Need(NamedTuple):
     requires: Requirement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedUnit:
+class PlannedUnit(NamedTuple):
     """A command and what it comes after.
 
     Attributes
@@ -88,9 +88,6 @@ class PlannedUnit:
         The Terraform resource that runs it.
     expected : float or None
         Seconds that it is thought to take.
-    file : str
-    line : int
-        Where it is declared.
     """
 
     name: str
@@ -98,7 +95,7 @@ class PlannedUnit:
     run: str | list[str]
     shell: str = SHELL
     cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     needs: tuple[Need, ...] = ()
     timeout: float | None = None
     retries: int = 0
@@ -108,8 +105,6 @@ class PlannedUnit:
     phase: Phase = "start"
     agent: str | None = None
     expected: float | None = None
-    file: str
-    line: int
 
     @property
     def command(self) -> list[str]:
@@ -120,7 +115,7 @@ class PlannedUnit:
 
         Examples
         --------
-        >>> unit = PlannedUnit(name="a", title="a", run="make all", file="plan.toml", line=1)
+        >>> unit = PlannedUnit(name="a", title="a", run="make all")
         >>> unit.command
         ['/bin/sh', '-c', 'make all']
         """
@@ -138,11 +133,14 @@ class Plan:
     Attributes
     ----------
     units : dict of str to PlannedUnit
+    place : callable
+        Gives file and line at which the unit of a name is declared. It may have to look for the line first.
     warnings : tuple of Problem
         What is no error, but may not be meant.
     """
 
     units: Mapping[str, PlannedUnit]
+    place: Callable[[str], tuple[str, int]] = field(compare=False)
     warnings: Sequence[Problem] = ()
 
     @property
@@ -165,11 +163,11 @@ class Plan:
         if self.phases == (phase,):
             return self
         units = {
-            name: replace(unit, needs=needs) if (needs := self._within(unit)) != unit.needs else unit
+            name: unit._replace(needs=needs) if (needs := self._within(unit)) != unit.needs else unit
             for name, unit in self.units.items()
             if unit.phase == phase
         }
-        return Plan(units, self.warnings)
+        return Plan(units, self.place, self.warnings)
 
     def graph(self) -> Graph[str]:
         """Make the graph: an edge from each unit to each that it comes after, labelled with the requirement."""

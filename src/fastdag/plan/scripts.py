@@ -192,11 +192,10 @@ def plan_of(
                 timeout=script.timeout,
                 phase=phase,
                 agent=script.agent,
-                file=script.file,
-                line=script.line,
             )
             for name, (script, phase) in units.items()
         },
+        lambda name: (units[name][0].file, units[name][0].line),
         tuple(orders.warnings),
     )
 

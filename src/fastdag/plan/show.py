@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from fastdag.durations import format_duration
@@ -51,32 +50,34 @@ def outlines(plan: Plan) -> list[Outline]:
     """Give the outlines of all phases, and within them of all agents. O(n + m)."""
     found = []
     for phase in plan.phases:
-        part = plan.of_phase(phase)
-        agents = list(dict.fromkeys(unit.agent for unit in part.units.values()))
+        units = plan.of_phase(phase).units
+        agents = list(dict.fromkeys(unit.agent for unit in units.values()))
         for agent in agents:
-            units = {name: unit for name, unit in part.units.items() if unit.agent == agent}
-            found.append(_outline(phase, agent, Plan(units)))
+            own = units if len(agents) == 1 else {name: unit for name, unit in units.items() if unit.agent == agent}
+            found.append(_outline(phase, agent, own))
     return found
 
 
-def _outline(phase: Phase, agent: str | None, plan: Plan) -> Outline:
-    generations = _generations(plan)
-    path, expected = _longest(plan, generations)
+def _outline(phase: Phase, agent: str | None, units: Mapping[str, PlannedUnit]) -> Outline:
+    after = {name: [need.unit for need in unit.needs] for name, unit in units.items()}
+    generations = _generations(after)
+    path, expected = _longest(units, after, generations)
+    exclusive = {name: unit.exclusive for name, unit in units.items() if unit.exclusive is not None}
     return Outline(
         phase=phase,
         agent=agent,
-        units=len(plan.units),
-        dependencies=sum(len(unit.needs) for unit in plan.units.values()),
+        units=len(units),
+        dependencies=sum(map(len, after.values())),
         generations=generations,
         longest_path=path,
         expected=expected,
-        at_once=max(_at_once(plan.units[name] for name in names) for names in generations),
+        at_once=max(_at_once(names, exclusive) for names in generations),
     )
 
 
-def _generations(plan: Plan) -> list[list[str]]:
-    place = {name: number for number, name in enumerate(plan.units)}
-    sorter = TopologicalSorter({name: [need.unit for need in unit.needs] for name, unit in plan.units.items()})
+def _generations(after: Mapping[str, list[str]]) -> list[list[str]]:
+    place = {name: number for number, name in enumerate(after)}
+    sorter = TopologicalSorter(after)
     sorter.prepare()
     generations = []
     while names := sorter.get_ready():
@@ -85,33 +86,30 @@ def _generations(plan: Plan) -> list[list[str]]:
     return generations
 
 
-def _longest(plan: Plan, generations: list[list[str]]) -> tuple[list[str], float | None]:
+def _longest(
+    units: Mapping[str, PlannedUnit], after: Mapping[str, list[str]], generations: list[list[str]]
+) -> tuple[list[str], float | None]:
     """Find the units that take longest, one after the other."""
-    timed = any(unit.expected is not None for unit in plan.units.values())
+    times = {name: unit.expected for name, unit in units.items() if unit.expected is not None}
+    least = 0.0 if times else 1.0  # without any times each unit counts the same
     taken: dict[str, float] = {}  # until the unit has ended
     latest: dict[str, str] = {}  # what it waits for to the last
     for names in generations:
         for name in names:
-            unit = plan.units[name]
-            own = (unit.expected or 0.0) if timed else 1.0
-            if unit.needs:
-                latest[name] = last = max([need.unit for need in unit.needs], key=taken.__getitem__)
+            own = times.get(name, least)
+            if others := after[name]:
+                latest[name] = last = max(others, key=taken.__getitem__)
                 own += taken[last]
             taken[name] = own
     path = [max(taken, key=taken.__getitem__)]
     while path[-1] in latest:
         path.append(latest[path[-1]])
-    return path[::-1], taken[path[0]] if timed else None
+    return path[::-1], taken[path[0]] if times else None
 
 
-def _at_once(units: Iterable[PlannedUnit]) -> int:
-    free, words = 0, set()
-    for unit in units:
-        if unit.exclusive is None:
-            free += 1
-        else:
-            words.add(unit.exclusive)
-    return free + len(words)
+def _at_once(names: Sequence[str], exclusive: Mapping[str, str]) -> int:
+    words = [exclusive[name] for name in names if name in exclusive]
+    return len(names) - len(words) + len(set(words))
 
 
 def as_text(plan: Plan) -> str:
@@ -166,9 +164,14 @@ def as_json(plan: Plan) -> str:
     """Write a plan and its outlines as JSON: `units` by name, with what each comes `after`, and `outlines`."""
     units = {}
     for name, unit in plan.units.items():
-        values = {key: getattr(unit, key) for key in _FIELDS}
-        after = [{"unit": need.unit, "requires": _WORDS[need.requires]} for need in unit.needs]
-        units[name] = {**values, "after": after}
+        file, line = plan.place(name)
+        units[name] = {
+            **{key: getattr(unit, key) for key in _FIELDS},
+            "env": dict(unit.env),
+            "file": file,
+            "line": line,
+            "after": [{"unit": need.unit, "requires": _WORDS[need.requires]} for need in unit.needs],
+        }
     document = {"units": units, "outlines": [each._asdict() for each in outlines(plan)]}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -181,7 +184,7 @@ def _needs(plan: Plan) -> Iterator[tuple[str, Need]]:
     return ((name, need) for name, unit in plan.units.items() for need in unit.needs)
 
 
-_FIELDS: Final = tuple(each.name for each in fields(PlannedUnit) if each.name not in ("name", "needs"))
+_FIELDS: Final = tuple(key for key in PlannedUnit._fields if key not in ("name", "env", "needs"))
 FORMS: Final[dict[str, Callable[[Plan], str]]] = {
     "text": as_text,
     "dot": as_dot,

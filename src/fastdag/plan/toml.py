@@ -112,11 +112,10 @@ class _Reader:
                     name=name,
                     title=name,
                     needs=needs[name],
-                    file=self.file,
-                    line=self.lines.of(("units", name)),
                 )
                 for name, values in made.items()
-            }
+            },
+            lambda name: self.place(("units", name)),
         )
 
     def _table(self, key: str) -> dict[str, Any]:
