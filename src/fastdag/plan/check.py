@@ -55,7 +55,7 @@ def link(
             problems.add(*place(at), f"{wish.prefix}unit {unit!r} cannot be after itself")
             continue
         known = needs[unit].setdefault(after, wish)
-        if known.requires is not requires:
+        if known is not wish and known.requires is not requires:
             file, line = place(known.at)
             problems.add(
                 *place(at),
@@ -63,7 +63,7 @@ def link(
                 f'"{known.requires}" at {file}:{line}' + (f" ({known.by})" if known.by else ""),
             )
     _refuse_cycles(needs, place, problems)
-    return {unit: tuple(Need(after, wish.requires) for after, wish in each.items()) for unit, each in needs.items()}
+    return {unit: tuple([Need(after, wish.requires) for after, wish in each.items()]) for unit, each in needs.items()}
 
 
 def _refuse_cycles(needs: Mapping[str, Mapping[str, Wish]], place: Place, problems: Problems) -> None:

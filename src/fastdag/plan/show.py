@@ -96,11 +96,12 @@ def _longest(
     latest: dict[str, str] = {}  # what it waits for to the last
     for names in generations:
         for name in names:
-            own = times.get(name, least)
-            if others := after[name]:
-                latest[name] = last = max(others, key=taken.__getitem__)
-                own += taken[last]
-            taken[name] = own
+            before = 0.0
+            for other in after[name]:
+                if taken[other] > before or name not in latest:
+                    before = taken[other]
+                    latest[name] = other
+            taken[name] = before + times.get(name, least)
     path = [max(taken, key=taken.__getitem__)]
     while path[-1] in latest:
         path.append(latest[path[-1]])
