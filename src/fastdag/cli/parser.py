@@ -271,8 +271,8 @@ def _add_run(commands: Any) -> None:
         "--jobs",
         metavar="N",
         type=_checked(_jobs),
-        default=len(os.sched_getaffinity(0)),
-        help="how many units run at a time (default: as many as there are processors, here %(default)s)",
+        help="how many units run at a time (default: as many as there are processors, here "
+        f"{len(os.sched_getaffinity(0))}; with dask, as its workers have threads)",
     )
     run.add_argument("-k", "--keep-going", action="store_true", help="start what can be started, also after a failure")
     run.add_argument("--only", metavar="UNIT", nargs="+", action="extend", help="run these and all they come after")
@@ -295,6 +295,17 @@ def _add_run(commands: Any) -> None:
         "--resume",
         action="store_true",
         help="go on with the run in the journal: what completed is not run again, what did not, is",
+    )
+    run.add_argument(
+        "--executor",
+        choices=("local", "dask"),
+        default="local",
+        help="where: as processes of this machine (the default), or on the workers of a cluster of Dask, extra [dask]",
+    )
+    run.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of Dask's scheduler, as tcp://HOST:8786 (default: Dask's own setting, as in DASK_SCHEDULER_ADDRESS)",
     )
     run.set_defaults(verb="run")
 

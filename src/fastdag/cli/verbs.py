@@ -179,13 +179,15 @@ def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None
     gc.freeze()
     gc.enable()
     try:
-        from fastdag.runner import resume  # noqa: PLC0415
+        from fastdag.runner import executors, resume  # noqa: PLC0415
         from fastdag.runner import run as runner  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return without_extra("fastdag run", error, "run")
     try:
         return runner.run(runner.select(found, phase, only), runner.Options(**options))
-    except (runner.RunError, resume.ResumeError) as error:
+    except ModuleNotFoundError as error:
+        return without_extra("fastdag run --executor dask", error, "dask")
+    except (executors.RunError, resume.ResumeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
 

@@ -45,13 +45,16 @@ class Log:
     ----------
     flaw : str or None
         Why not all of what came is in the file.
+    limit : int
+    left : int
+        Bytes that the unit may still print; negative once it printed more.
     """
 
     def __init__(self, path: str, limit: int, append: bool = False) -> None:
         self.path = path
         self.flaw: str | None = None
-        self._left = limit
-        self._limit = limit
+        self.left = limit
+        self.limit = limit
         self._mode = os.O_APPEND if append else os.O_APPEND | os.O_TRUNC
         self._descriptor = -1
 
@@ -59,10 +62,10 @@ class Log:
         """Add what the unit printed; once that went wrong, no more is taken."""
         if self.flaw is not None:
             return
-        self._put(data[: self._left])
-        self._left -= len(data)
-        if self._left < 0 and self.flaw is None:
-            self.flaw = f"it printed more than {shown_size(self._limit)}, the limit of its log"
+        self._put(data[: self.left])
+        self.left -= len(data)
+        if self.left < 0 and self.flaw is None:
+            self.flaw = too_much(self.limit)
             self._put(f"\nfastdag: {self.flaw}\n".encode())
 
     def note(self, text: str) -> None:
@@ -110,6 +113,11 @@ class Log:
         if size > _TAIL and len(found) > 1:
             del found[0]  # the end of a line that begins before
         return ["".join(char for char in line if char.isprintable() or char == "\t") for line in found[-lines:]]
+
+
+def too_much(limit: int) -> str:
+    """Say that a unit printed more than it may."""
+    return f"it printed more than {shown_size(limit)}, the limit of its log"
 
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -24,13 +24,10 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from fastdag.errors import FastDAGError
 from fastdag.status import Status
-
-if TYPE_CHECKING:
-    from fastdag.runner.logs import Log
 
 TOKEN: Final = "FASTDAG_RUN_UNIT"  # names run and unit in the environment, behind those of the runs that it is within
 GRACE: Final = 5.0  # seconds from SIGTERM to SIGKILL
@@ -57,11 +54,30 @@ class Outcome(NamedTuple):
         Why it is not `completed`.
     seconds : float
         From its start to the end of its first process.
+    executed : bool
+        Whether its command could be executed; trying again is no use where it could not.
     """
 
     status: str
     reason: str | None
     seconds: float
+    executed: bool = True
+
+
+class Output(Protocol):
+    """Where what a unit prints goes: its log.
+
+    Attributes
+    ----------
+    flaw : str or None
+        Why no more is taken, which is a failure of the unit.
+    """
+
+    flaw: str | None
+
+    def write(self, data: bytes) -> None:
+        """Take it."""
+        ...
 
 
 class _Stat(NamedTuple):
@@ -86,11 +102,14 @@ class Family:
         A word that no other run has, without blanks: processes are found by it in their environment.
     grace : float
         Seconds from SIGTERM to SIGKILL.
+    environment : mapping of str to str, optional
+        What `start` gives every unit; this process's own by default.
     """
 
-    def __init__(self, run: str, grace: float = GRACE) -> None:
+    def __init__(self, run: str, grace: float = GRACE, environment: Mapping[str, str] | None = None) -> None:
         self.run = run
         self.grace = grace
+        self._environment = os.environ if environment is None else environment
         self.loop = asyncio.get_running_loop()
         self.hurried = False
         self.running: dict[int, Process] = {}  # by the number of the first process, which is that of its session
@@ -105,9 +124,22 @@ class Family:
 
     def token(self, unit: str) -> str:
         """Give what the environment of a unit's processes has as `FASTDAG_RUN_UNIT`."""
-        own = f"{self.run}/{unit.encode().hex()}"
+        own = _token(self.run, unit)
         outer = os.environ.get(TOKEN)
         return f"{outer} {own}" if outer else own
+
+    def start(
+        self,
+        unit: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str | None,
+        log: Output,
+        timeout: float | None,
+        on_ended: OnEnded,
+    ) -> Process:
+        """Start a unit, with what is added to its environment: see `Process`."""
+        return Process(self, unit, command, {**self._environment, **env}, cwd, log, timeout, on_ended)
 
     def spawn(
         self, unit: str, command: Sequence[str], environment: Mapping[str, str], cwd: str | None, output: int
@@ -176,6 +208,13 @@ class Family:
             for each in found:
                 _send(each, signal.SIGKILL)
             await self.ended(found, 0.1, patient=True)
+
+    async def end_survivors(self, unit: str | None = None) -> list[str]:
+        """End what still runs of the run of this name, which was killed, or of one unit of it; gives the names."""
+        found = survivors(self.run, unit)
+        if found:
+            await self.end(lambda: survivors(self.run, unit), self.grace)
+        return [each.name for each in found]
 
     async def ended(self, processes: Iterable[_Stat], seconds: float, patient: bool = False) -> None:
         """Return when these have ended, or so many seconds later, or, unless patient, when everybody is to hurry."""
@@ -266,7 +305,7 @@ class Process:
     command : sequence of str
     environment : mapping of str to str
     cwd : str or None
-    log : Log
+    log : Output
     timeout : float or None
         Seconds until it is ended.
     on_ended : callable
@@ -285,12 +324,12 @@ class Process:
         command: Sequence[str],
         environment: Mapping[str, str],
         cwd: str | None,
-        log: Log,
+        log: Output,
         timeout: float | None,
         on_ended: OnEnded,
     ) -> None:
         self.unit = unit
-        self.token = f"{family.run}/{unit.encode().hex()}"
+        self.token = _token(family.run, unit)
         self._family = family
         self._log = log
         self._on_ended = on_ended
@@ -394,10 +433,7 @@ class Process:
         found = find()
         if found:
             if self._verdict is None:
-                names = ", ".join(f"{each.name} ({each.pid})" for each in found[:_NAMED])
-                more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-                count = "a process" if len(found) == 1 else f"{len(found)} processes"
-                left = f"left {count} behind: {names}{more}"
+                left = left_behind([f"{each.name} ({each.pid})" for each in found])
                 reason = left if reason is None else f"{reason}; {left}"
             await family.end(find, family.grace)
         self._finish(reason, seconds)
@@ -423,16 +459,29 @@ class Process:
         self._on_ended(Outcome(status, text or None, seconds))
 
 
-def survivors(run: str) -> list[_Stat]:
-    """Find the processes of a run that was killed, by their environment."""
+def left_behind(names: Sequence[str]) -> str:
+    """Say what a unit left behind."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    count = "a process" if len(names) == 1 else f"{len(names)} processes"
+    return f"left {count} behind: {', '.join(names[:_NAMED])}{more}"
+
+
+def survivors(run: str, unit: str | None = None) -> list[_Stat]:
+    """Find the processes of a run that was killed, or of one unit of it, by their environment."""
     prefix = f"{run}/"
+    whole = None if unit is None else _token(run, unit)
     found = []
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and any(word.startswith(prefix) for word in _tokens(int(entry))):
+        words = _tokens(int(entry)) if entry.isdigit() else []
+        if any(word.startswith(prefix) and whole in (None, word) for word in words):
             stat = _stat(int(entry))
             if stat is not None and stat.state != "Z" and stat.pid != os.getpid():
                 found.append(stat)
     return found
+
+
+def _token(run: str, unit: str) -> str:
+    return f"{run}/{unit.encode().hex()}"
 
 
 def _program(name: str, environment: Mapping[str, str]) -> str:

@@ -32,13 +32,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import uvloop
 
-from fastdag.errors import FastDAGError, JournalError, SameStatusError
+from fastdag.errors import JournalError, SameStatusError
 from fastdag.events import Event
 from fastdag.manager import Manager
 from fastdag.plan import Plan, PlannedUnit
 from fastdag.plan.problems import Problems, printable
+from fastdag.runner.executors import Place, RunError, Running, place
 from fastdag.runner.logs import Log, file_name
-from fastdag.runner.processes import CannotStartError, Family, Outcome, Process, survivors
+from fastdag.runner.processes import CannotStartError, Outcome
 from fastdag.runner.progress import JsonReport, Report, Summary
 from fastdag.runner.record import FAILURES, Record
 from fastdag.runner.resume import run_name, take_up
@@ -64,17 +65,13 @@ _FILES: Final = 3  # open at once for a unit: log, pipe, process
 _OTHER_FILES: Final = 200
 
 
-class RunError(FastDAGError, ValueError):
-    """What is asked for cannot be run; nothing was."""
-
-
 class Options(NamedTuple):
     """How to run a plan.
 
     Attributes
     ----------
-    jobs : int
-        Slots: units at a time, where each has the weight 1.
+    jobs : int or None
+        Slots: units at a time, where each has the weight 1; None for what is there.
     keep_going : bool
         Whether a failure keeps what does not depend on it from starting.
     log_dir : str or None
@@ -86,15 +83,21 @@ class Options(NamedTuple):
         A file to keep all that happens in.
     resume : bool
         Whether to go on with the run that the journal has.
+    executor : {"local", "dask"}
+        Where the units run.
+    scheduler : str or None
+        The address of the scheduler of Dask; None for the one of Dask's settings.
     """
 
-    jobs: int
+    jobs: int | None = None
     keep_going: bool = False
     log_dir: str | None = None
     log_limit: int = LOG_LIMIT
     output: str = "text"
     journal: str | None = None
     resume: bool = False
+    executor: str = "local"
+    scheduler: str | None = None
 
 
 def select(plan: Plan, phase: str | None, only: list[str] | None) -> dict[str, PlannedUnit]:
@@ -135,44 +138,46 @@ def run(units: Mapping[str, PlannedUnit], options: Options) -> int:
     Raises
     ------
     RunError, ResumeError
-        If there is no place for logs, or the journal does not go with it; nothing was run.
+        If there is no place for units or for logs, or the journal does not go with it; nothing was run.
     JournalError
         If the journal cannot be used, or no longer be written.
     """
-    if options.journal is None:
-        if options.resume:
-            raise RunError("--resume goes with --journal FILE")
-        return _run(units, options, None)
-    with closing(Journal(options.journal)) as journal:
-        take_up(journal, units, options.resume)
-        return _run(units, options, journal)
+    if options.resume and options.journal is None:
+        raise RunError("--resume goes with --journal FILE")
+    with place(options.executor, options.scheduler) as where:
+        if options.journal is None:
+            return _run(units, options, where, None)
+        with closing(Journal(options.journal)) as journal:
+            take_up(journal, units, options.resume)
+            return _run(units, options, where, journal)
 
 
-def _run(units: Mapping[str, PlannedUnit], options: Options, journal: Journal | None) -> int:
+def _run(units: Mapping[str, PlannedUnit], options: Options, where: Place, journal: Journal | None) -> int:
     log_dir = _log_dir(options.log_dir)
-    _allow_files(options.jobs * _FILES + _OTHER_FILES)
+    jobs = where.jobs if options.jobs is None else options.jobs
+    _allow_files(jobs * _FILES + _OTHER_FILES)
     records = {name: Record(name, unit.title, f"{log_dir}/{file_name(name)}.log") for name, unit in units.items()}
-    report = _report(units, options, records)
+    report = _report(units, options.output, jobs, records)
     with _private_folder() as folder:
-        place = SocketFile(folder / "s")
+        socket = SocketFile(folder / "s")
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                code = runner.run(_Run(units, options, records, report, log_dir, journal).run(place))
+                code = runner.run(_Run(units, options, where, jobs, records, report, log_dir, journal).run(socket))
         finally:
-            place.close()
+            socket.close()
     if report.flaw is not None and report.flaw.errno not in (errno.EPIPE, errno.EIO):  # then somebody still reads
         print(f"error: cannot write the output: {report.flaw.strerror}", file=sys.stderr)
         code = code or 1
     return code
 
 
-def _report(units: Mapping[str, PlannedUnit], options: Options, records: Mapping[str, Record]) -> Report:
-    if options.output == "json":
+def _report(units: Mapping[str, PlannedUnit], output: str, jobs: int, records: Mapping[str, Record]) -> Report:
+    if output == "json":
         return JsonReport(records)
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from fastdag.runner.live import LiveReport  # noqa: PLC0415 - rich takes its time to load
 
-        return LiveReport(records, units, options.jobs)
+        return LiveReport(records, units, jobs)
     return Report(records)
 
 
@@ -213,6 +218,8 @@ class _Run:
         self,
         units: Mapping[str, PlannedUnit],
         options: Options,
+        where: Place,
+        jobs: int,
         records: dict[str, Record],
         report: Report,
         log_dir: Path,
@@ -221,12 +228,14 @@ class _Run:
         self._journal = journal
         self._units = units
         self._options = options
+        self._where = where
+        self._jobs = jobs
         self._records = records
         self._report = report
         self._log_dir = log_dir
         self._logs: dict[str, Log] = {}
         self._old_logs = {f"{log_dir}/{name}" for name in os.listdir(log_dir)}
-        self._processes: dict[str, Process] = {}
+        self._attempts: dict[str, Running] = {}
         self._running: set[str] = set()  # units that have their slots, also between two attempts
         self._closed: str | None = None  # why nothing new starts
         self._signal: int | None = None
@@ -235,24 +244,24 @@ class _Run:
         self._untold: list[Callable[[], object]] = []  # what is not in the journal yet
         self._telling: asyncio.Task[None] | None = None
 
-    async def run(self, place: SocketFile) -> int:
+    async def run(self, socket: SocketFile) -> int:
         """Run all, and give the exit code."""
         self._loop = loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
         loop.set_exception_handler(self._on_fault)
         began = time.monotonic()
-        self._family = family = Family(os.urandom(8).hex() if self._journal is None else run_name(self._journal))
+        name = os.urandom(8).hex() if self._journal is None else run_name(self._journal)
+        self._executor = self._where.executor(name, socket.path)
         self._manager = Manager(auto_skip=True, on_error=lambda error, *_: self._stop_for(error))
         limits = Limits()
         limits = limits._replace(names=limits.names + len(self._units))
         self._service = Service(self._manager, self._journal, limits, self._stop_for)
-        self._environment = {**os.environ, "FASTDAG_SOCKET": str(place.path)}
-        self._schedule = Schedule(self._manager, self._units, self._options.jobs)
+        self._schedule = Schedule(self._manager, self._units, self._jobs)
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it, or a shell for its jobs in the background
                 loop.add_signal_handler(number, self._on_signal, number)
         server = HttpServer(application(self._service, Metrics(self._service)), UnixProtocol)
-        await server.listen(place.socket)
+        await server.listen(socket.socket)
         timers = [loop.create_task(self._tell_waiting()), loop.create_task(self._tick())]
         try:
             await self._begin()
@@ -261,7 +270,7 @@ class _Run:
         finally:
             for timer in timers:
                 timer.cancel()
-            left = await family.close()
+            left = await self._executor.close()
             server.shut()
             self._service.stop()
             await server.ended(1.0)
@@ -279,8 +288,8 @@ class _Run:
         return code
 
     async def _begin(self) -> None:
-        if self._journal is not None:
-            await self._end_survivors()
+        if self._journal is not None and (found := await self._executor.end_survivors()):  # whose units run again
+            self._report.survivors(found)
         if all(unit.id not in self._units for unit in self._manager.units()):
             self._manager.register_all(self._units)
             self._manager.add_dependencies(
@@ -292,13 +301,6 @@ class _Run:
         self._report.begin()
         self._schedule.fill()
         self._fill_soon()
-
-    async def _end_survivors(self) -> None:
-        """End the processes of the run before, where it was killed: their units run again."""
-        name = self._family.run
-        if found := survivors(name):
-            await self._family.end(lambda: survivors(name), self._family.grace)
-            self._report.survivors([each.name for each in found])
 
     def _set_back(self) -> None:
         """Let all units of the run before that did not complete run again."""
@@ -345,20 +347,13 @@ class _Run:
         try:
             if log.path in self._old_logs:
                 self._take_over(log)
-            process = Process(
-                self._family,
-                unit.name,
-                unit.command,
-                {**self._environment, **unit.env},
-                unit.cwd,
-                log,
-                unit.timeout,
-                partial(self._attempt_ended, unit),
+            attempt = self._executor.start(
+                unit.name, unit.command, unit.env, unit.cwd, log, unit.timeout, partial(self._attempt_ended, unit)
             )
         except CannotStartError as error:
             self._ended(unit, Outcome(Status.FAILED, str(error), 0.0))
             return
-        self._processes[unit.name] = process
+        self._attempts[unit.name] = attempt
         record.attempts += 1
         record.began = time.monotonic()
         self._tell(self._report.started, record)
@@ -375,10 +370,12 @@ class _Run:
 
     def _attempt_ended(self, unit: PlannedUnit, outcome: Outcome) -> None:
         record, log = self._records[unit.name], self._log(unit.name)
-        del self._processes[unit.name]
+        del self._attempts[unit.name]
         record.began = None
         record.seconds += outcome.seconds
-        again = outcome.status in FAILURES and record.attempts <= unit.retries
+        if not outcome.executed:
+            record.attempts -= 1
+        again = outcome.executed and outcome.status in FAILURES and record.attempts <= unit.retries
         if again and self._signal is None and self._fault is None and log.flaw is None:
             reason = outcome.reason or ""
             self._tell(lambda then: self._report.retried(then, reason, outcome.seconds), record)
@@ -448,7 +445,7 @@ class _Run:
 
     def _on_signal(self, number: int) -> None:
         if self._signal is not None:
-            self._family.hurry()
+            self._executor.hurry()
             return
         self._signal = number
         name = signal.Signals(number).name
@@ -458,8 +455,8 @@ class _Run:
     def _stop(self, why: str) -> None:
         self._closed = f"the run was ended by {why}"
         self._cancel_rest()  # first, or what depends on those that run would be skipped
-        for process in list(self._processes.values()):
-            process.stop(Status.CANCELED, f"ended by {why} of the run")
+        for attempt in list(self._attempts.values()):
+            attempt.stop(Status.CANCELED, f"ended by {why} of the run")
         self._fill_soon()
 
     def _stop_for(self, error: BaseException) -> None:
@@ -514,7 +511,7 @@ class _Run:
         """Write into the log of each unit that waits what it waits for, again and again."""
         while True:
             await asyncio.sleep(NOTICE)
-            self._family.reap()
+            self._executor.reap()
             for number, (name, record) in enumerate(self._records.items(), 1):
                 if record.status == Status.PENDING:
                     needs = _needs(self._manager.unmet_dependencies(name))
