@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ from benchmarks import workloads
 
 distributed = pytest.importorskip("distributed", reason="NOT TESTED: the extra [dask] is not installed")
 
+remote = pytest.importorskip("fastdag.runner.remote")
 dask_config = pytest.importorskip("dask").config.set
 by_value = pytest.importorskip("cloudpickle").register_pickle_by_value
 CLUSTER_MARK = "FASTDAG_TEST_CLUSTER"
@@ -32,13 +34,14 @@ def cluster():
     """Give a cluster whose processes, and all that they start, have a mark in their environment."""
     by_value(sys.modules[__name__])
     mark = uuid.uuid4().hex
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dask_config({"distributed.deploy.lost-worker-timeout": "1h"}),  # or one that is being started again is given up
+    ):
         patch.setenv(CLUSTER_MARK, mark)
-        cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
-    # Nobody gives a worker up that is being started again.
-    with cluster, dask_config({"distributed.deploy.lost-worker-timeout": "1h"}):
-        cluster.mark = mark
-        yield cluster
+        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+            cluster.mark = mark
+            yield cluster
 
 
 @pytest.fixture
@@ -192,7 +195,7 @@ def test_a_log_that_cannot_be_written_ends_the_unit(runner, dask):
 
 STUBBORN = """
 [units.a]
-run = "trap '' TERM; setsid sleep 300 & echo > a.begun; while :; do sleep 300; done"
+run = "setsid sleep 300 & trap '' TERM; echo > a.begun; while :; do sleep 300; done"
 [units.b]
 run = "echo > b.begun; exec sleep 300"
 retries = 1
@@ -228,6 +231,32 @@ def test_a_signal_ends_what_runs_and_cancels_what_did_not(runner, dask, times):
     assert {done.reason(unit) for unit in ("a", "b", "queued")} == {"ended by SIGINT of the run"}
     assert done.reason("next") == "the run was ended by SIGINT"
     assert not (runner.folder / "queued.begun").exists()
+
+
+def test_a_run_does_not_end_before_its_units_have_on_all_workers(runner, dask):
+    """One that it has not heard of, as it was stopped when it just began."""
+    script = "from fastdag.runner import cluster; cluster._Unit.begin = lambda *_: None; from fastdag.cli import main; main()"
+    runner.command = [sys.executable, "-c", script]
+    plan = "[units.a]\nrun = '''trap \"sleep 1; touch late; exit\" TERM; touch begun; while :; do sleep 0.1; done'''\n"
+    process = runner.popen(plan, *runner.dask, "-o", "json")
+    until((runner.folder / "begun").exists, process)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process).status("a") == "canceled"
+    assert (runner.folder / "late").exists()
+
+
+def test_nothing_of_a_run_that_is_over_begins(runner, dask, cluster):
+    asked = {"run": "r", "unit": "a", "command": ["touch", str(runner.folder / "ran")], "env": {}, "cwd": "/"}
+    asked |= {"timeout": None, "left": 1, "limit": 1, "socket": ""}
+    with distributed.Client(cluster) as client:
+        begin = lambda topic: client.submit(  # noqa: E731
+            remote.run_unit, topic, 1, topic, json.dumps(asked).encode(), key=topic, pure=False
+        )
+        client.run(remote.close, "over")
+        begin("over").result()
+        assert not (runner.folder / "ran").exists()
+        begin("another").result()
+        assert (runner.folder / "ran").exists()
 
 
 KILLS = f"""
@@ -293,8 +322,9 @@ def kill(runner, process):
 
 
 def test_when_the_run_is_killed_its_units_end(runner, dask, cluster):
-    process = runner.popen(STUBBORN, *runner.dask)
-    until(lambda: all((runner.folder / f"{unit}.begun").exists() for unit in "ab"), process)
+    process = runner.popen("[units.a]\nrun = 'setsid sleep 300 & touch begun; exec sleep 300'\n", *runner.dask)
+    until((runner.folder / "begun").exists, process)
+    until(lambda: len(living(cluster)) >= 3, process)
     kill(runner, process)
     until(lambda: living(cluster) == [])
 
