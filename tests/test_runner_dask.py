@@ -235,8 +235,8 @@ def test_a_signal_ends_what_runs_and_cancels_what_did_not(runner, dask, times):
 
 def test_a_run_does_not_end_before_its_units_have_on_all_workers(runner, dask):
     """One that it has not heard of, as it was stopped when it just began."""
-    script = "from fastdag.runner import cluster; cluster._Unit.begin = lambda *_: None; from fastdag.cli import main; main()"
-    runner.command = [sys.executable, "-c", script]
+    deaf = "from fastdag.runner import cluster; cluster._Unit.begin = lambda *_: None"
+    runner.command = [sys.executable, "-c", f"{deaf}; from fastdag.cli import main; main()"]
     plan = "[units.a]\nrun = '''trap \"sleep 1; touch late; exit\" TERM; touch begun; while :; do sleep 0.1; done'''\n"
     process = runner.popen(plan, *runner.dask, "-o", "json")
     until((runner.folder / "begun").exists, process)
