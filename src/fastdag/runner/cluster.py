@@ -312,7 +312,7 @@ class _Unit:
     """A unit that Dask was given.
 
     Its outcome comes as an event, and counts from then on. It is handed on once the scheduler, too, knows that the task
-    is over, or the next one would be queued elsewhere, behind one that runs.
+    is over, or the next one could be queued elsewhere, behind one that runs.
     """
 
     def __init__(self, cluster: Cluster, log: Log, future: distributed.Future[None], ended: OnEnded) -> None:
