@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -302,9 +303,19 @@ def test_a_worker_that_closes_hands_its_unit_on(runner, dask, cluster):
     until((runner.folder / "order").exists, process)
     with distributed.Client(cluster) as client:
         [busy] = [each.address for each in cluster.scheduler.workers.values() if each.processing]
-        client.restart_workers([busy])
+
+        async def close(dask_worker):
+            class Slow(distributed.WorkerPlugin):  # so that the end of the unit could still be told
+                async def teardown(self, worker):
+                    await asyncio.sleep(0.5)
+
+            await dask_worker.plugin_add(Slow(), name="slow")
+            dask_worker.loop.add_callback(dask_worker.close, nanny=False)  # its nanny starts another one
+
+        client.run(close, workers=[busy])
     done = ended(process)
     assert (done.code, done.units["a"]["attempts"]) == (0, 1)
+    until(lambda: len(cluster.scheduler.workers) == 2)
 
 
 def test_a_supervisor_that_is_killed_is_a_failure_and_leaves_nothing(runner, dask):
@@ -334,7 +345,7 @@ def test_a_run_that_was_killed_is_gone_on_with(runner, dask):
     [units.a]
     run = "echo a >> order"
     [units.b]
-    run = '''trap "sleep 1; echo late >> order; exit" TERM
+    run = '''trap "sleep 3; echo late >> order; exit" TERM
     echo b >> order; until test -e pass; do sleep 0.05; done'''
     after = ["a"]
     """
