@@ -359,11 +359,11 @@ def test_a_run_that_was_killed_is_gone_on_with(runner, dask):
     assert order.read_text().split() == ["a", "b", "late", "b"]
 
 
-def test_a_workflow(runner, dask):
+def test_a_workflow_on_the_scheduler_of_dasks_settings(runner, dask, cluster):
+    runner.environment["DASK_SCHEDULER_ADDRESS"] = cluster.scheduler_address
     workflow = workloads.workflow(workloads.WORKFLOWS[0])
-    check(
-        runner, workflow, dask(plan_of(workflow, lambda task: f"echo begin {task} >> order; echo end {task} >> order"))
-    )
+    plan = plan_of(workflow, lambda task: f"echo begin {task} >> order; echo end {task} >> order")
+    check(runner, workflow, runner(plan, "--executor", "dask"))
 
 
 # --- no cluster, or none that is fit --------------------------------------------------------------------------------
@@ -415,11 +415,6 @@ def test_no_scheduler_is_named(runner):
     assert error.startswith("error: --executor dask needs a scheduler: pass --scheduler ADDRESS or set DASK_SCHEDULER_")
     assert "`dask scheduler`, and on each machine `dask worker ADDRESS`" in error
     assert refused(runner, "--scheduler", "tcp://x:1") == "error: --scheduler goes with --executor dask\n"
-
-
-def test_the_scheduler_of_dasks_settings(runner, dask, cluster):
-    runner.environment["DASK_SCHEDULER_ADDRESS"] = cluster.scheduler_address
-    assert runner(LONE, "--executor", "dask").code == 0
 
 
 def test_a_cluster_without_workers(runner):

@@ -88,7 +88,7 @@ def _client(where: str) -> distributed.Client:
     # In a thread, as Dask waits without end for the first word of whatever else listens there.
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
-    thread.join(_ANSWER + 2.0)
+    thread.join(1.2 * _ANSWER)
     match made:
         case [distributed.Client() as client]:
             return client
