@@ -415,7 +415,7 @@ def test_nobody_listens(tmp_path):
 def test_a_service_that_stops_sends_its_waiters_home(service):
     service.run("sync", "want", "app", "db")
     waiting = service.popen("sync", "start", "app")
-    waiting.stdout.readline()
+    until(service, "\nfastdag_waiters 1.0\n")
     service.stop()
     assert "stopping" in waiting.communicate(timeout=60)[1]
     assert waiting.returncode == 69
@@ -452,7 +452,7 @@ def test_graph(service):
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_events_until_interrupted(service, form):
     listening = service.popen("sync", "events", "--unit", "app", "-o", form)
-    until_heard(service)
+    until(service, '"events",code="200"}')
     service.run("sync", "want", "app", "db")
     service.run("sync", "start", "db")
     lines = [listening.stdout.readline() for _ in range(4)]
@@ -474,7 +474,7 @@ def test_events_until_interrupted(service, form):
 
 def test_events_end_with_the_service(service):
     listening = service.popen("sync", "events")
-    until_heard(service)
+    until(service, '"events",code="200"}')
     service.stop(signal.SIGKILL)
     assert "ended the connection" in listening.communicate(timeout=60)[1]
     assert listening.returncode == 69
@@ -487,10 +487,10 @@ def until_waiting(service, number):
             time.sleep(0.01)
 
 
-def until_heard(service):
-    """Return when the service has begun to send events to somebody."""
+def until(service, figure):
+    """Return when the service's metrics have something."""
     with Client(service.socket) as client:
-        while client._transport.call("GET", "/metrics").decode().count('"events",code="200"}') == 0:
+        while figure not in client._transport.call("GET", "/metrics").decode():
             pass
 
 

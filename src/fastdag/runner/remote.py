@@ -64,18 +64,16 @@ def run_unit(topic: str, number: int, key: Any, asked: bytes) -> None:
 
     units = sync(worker.loop, _units, worker)
     unit = _Unit(topic)
-    with unit.supervisor:
-        if not sync(worker.loop, units.enter, key, unit):
-            return  # and the supervisor hears of nothing to do
-        try:
+    if not sync(worker.loop, units.enter, key, unit):
+        return
+    try:
+        with unit.start(asked) as supervisor:
             tell()
-            unit.say(asked + b"\n")
-            outcome = _follow(unit, tell)
-            unit.supervisor.wait()
-            if outcome is None and not unit.deserted:
-                outcome = _unforeseen(unit, json.loads(asked))
-        finally:
-            sync(worker.loop, units.leave, key)
+            outcome = _follow(supervisor, tell)
+        if outcome is None and not unit.deserted:
+            outcome = _unforeseen(unit, supervisor.returncode, json.loads(asked))
+    finally:
+        sync(worker.loop, units.leave, key)
     if unit.deserted:  # its end is the worker's doing
         raise Reschedule
     tell(outcome=outcome)
@@ -110,8 +108,6 @@ class _Unit:
     ----------
     topic : str
         The run that it is of.
-    supervisor : subprocess.Popen
-        In a session of its own: it hears of what its worker hears of by its pipe.
     over : asyncio.Event
         Set in the loop of the worker, when nothing is left of it.
     deserted : bool
@@ -122,19 +118,34 @@ class _Unit:
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
-        self.supervisor = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
         self.began = time.monotonic()
         self.over = asyncio.Event()
         self.deserted = False
         self._lock = threading.Lock()  # a word may be said in the middle of a long line of another thread's
+        self._pipe: int | None = None
+        self._early = b""  # what was said before there was a supervisor to hear it
+
+    def start(self, asked: bytes) -> subprocess.Popen[bytes]:
+        """Start the supervisor, in a session of its own: it hears of what its worker hears of by its pipe."""
+        with self._lock:
+            supervisor = subprocess.Popen(
+                _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+            self._pipe = cast("IO[bytes]", supervisor.stdin).fileno()
+            self._write(asked + b"\n" + self._early)
+        return supervisor
 
     def say(self, words: bytes) -> None:
-        pipe = cast("IO[bytes]", self.supervisor.stdin).fileno()
-        with self._lock, suppress(BrokenPipeError):
+        with self._lock:
+            if self._pipe is None:
+                self._early += words
+            else:
+                self._write(words)
+
+    def _write(self, words: bytes) -> None:
+        with suppress(BrokenPipeError):
             while words:
-                words = words[os.write(pipe, words) :]
+                words = words[os.write(cast("int", self._pipe), words) :]
 
 
 class _Units(WorkerPlugin):
@@ -180,9 +191,9 @@ async def _units(worker: Worker) -> _Units:
     return cast("_Units", worker.plugins[_NAME])
 
 
-def _follow(unit: _Unit, tell: Callable[..., None]) -> list[Any] | None:
+def _follow(supervisor: subprocess.Popen[bytes], tell: Callable[..., None]) -> list[Any] | None:
     """Tell what a unit prints, and give how it ended; None, if the supervisor did not say."""
-    for what, data in _frames(unit.supervisor):
+    for what, data in _frames(supervisor):
         if what == OUTCOME:
             return cast("list[Any]", json.loads(data))
         tell(output=data)
@@ -201,10 +212,9 @@ def _frames(supervisor: subprocess.Popen[bytes]) -> Iterator[tuple[bytes, bytes]
         yield what, data
 
 
-def _unforeseen(unit: _Unit, asked: dict[str, Any]) -> list[Any]:
+def _unforeseen(unit: _Unit, code: int, asked: dict[str, Any]) -> list[Any]:
     """Give the outcome of a unit whose supervisor ended without one, and end what that left."""
     _end_survivors(asked["run"], asked["unit"])
-    code = unit.supervisor.returncode
     how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
     return [Status.FAILED, f"its supervisor ended without a word: {how}", time.monotonic() - unit.began, True]
 
