@@ -318,6 +318,33 @@ def test_a_worker_that_closes_hands_its_unit_on(runner, dask, cluster):
     until(lambda: len(cluster.scheduler.workers) == 2)
 
 
+def test_a_worker_that_closes_begins_nothing(runner, dask, cluster):
+    """Not even what it was about to, and would not end any more, while it runs elsewhere."""
+    asked = {"run": "r", "unit": "a", "command": ["sh", "-c", "echo a >> order"], "env": {}, "cwd": str(runner.folder)}
+    asked |= {"timeout": None, "left": 1, "limit": 1, "socket": ""}
+
+    def close_late(dask_worker):
+        unit = remote._Unit
+
+        def made(topic):
+            dask_worker.loop.add_callback(dask_worker.close, nanny=False)
+            while remote._NAME in dask_worker.plugins:
+                time.sleep(0.01)
+            return unit(topic)
+
+        remote._Unit = made
+
+    with distributed.Client(cluster) as client:
+        late = next(iter(cluster.scheduler.workers))
+        client.run(close_late, workers=[late])
+        place = {"workers": [late], "allow_other_workers": True}
+        asked = json.dumps(asked).encode()
+        client.submit(remote.run_unit, "t", 1, "late", asked, key="late", pure=False, **place).result(timeout=60)
+    until(lambda: living(cluster) == [])
+    assert (runner.folder / "order").read_text() == "a\n"
+    until(lambda: len(cluster.scheduler.workers) == 2)
+
+
 def test_a_supervisor_that_is_killed_is_a_failure_and_leaves_nothing(runner, dask):
     done = dask("[units.a]\nrun = 'setsid sleep 300 & kill -9 $PPID; sleep 300'\n")
     assert (done.status("a"), done.reason("a")) == ("failed", "its supervisor ended without a word: killed by signal 9")

@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from distributed import Reschedule, WorkerPlugin, get_worker
 from distributed.utils import sync
+from distributed.worker import WORKER_ANY_RUNNING
 
 from fastdag.runner.supervisor import CHUNK, FRAME, KILL, OUTCOME, STOP
 from fastdag.status import Status
@@ -65,6 +66,8 @@ def run_unit(topic: str, number: int, key: Any, asked: bytes) -> None:
     units = sync(worker.loop, _units, worker)
     unit = _Unit(topic)
     if not sync(worker.loop, units.enter, key, unit):
+        if unit.deserted:
+            raise Reschedule
         return
     try:
         with unit.start(asked) as supervisor:
@@ -170,7 +173,10 @@ class _Units(WorkerPlugin):
             unit.say(STOP)
 
     async def enter(self, key: Any, unit: _Unit) -> bool:
-        """Have a unit, unless it was taken back before."""
+        """Have a unit, unless it was taken back before, or its worker closes: nobody would end it then."""
+        if self._worker.status not in WORKER_ANY_RUNNING:
+            unit.deserted = True
+            return False
         task = self._worker.state.tasks.get(key)
         if task is None or task.state != "executing" or unit.topic in self.closed:
             return False
