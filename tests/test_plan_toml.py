@@ -14,6 +14,7 @@ import pytest
 from fastdag import Requirement
 from fastdag.plan import Need, PlanError, PlannedUnit, load
 from fastdag.plan.lines import Lines
+from fastdag.plan.parser import TOMLDecodeError, loads
 
 SUCCESS, COMPLETION = Requirement.SUCCESS, Requirement.COMPLETION
 
@@ -183,6 +184,15 @@ def test_a_file_of_windows_and_one_that_is_no_text(tmp_path):
 def test_arrays_within_arrays_without_end(plan):
     with pytest.raises(PlanError, match="nested too deeply"):
         plan(f"a = {'[' * 100_000}")
+
+
+def test_the_line_of_a_name_as_only_newer_toml_has_it(plan):
+    text = '[units.a]\nrun = "true"\n[units."\\x41"]\nrun = "true"\n'
+    try:
+        loads(text)
+    except TOMLDecodeError:
+        pytest.skip("the parser that is installed knows TOML 1.0 only")
+    assert plan(text).place("A")[1] == 3
 
 
 def test_hints_end_where_a_large_plan_misspells_everything(plan):

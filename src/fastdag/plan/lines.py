@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from bisect import bisect_right
+
+from fastdag.plan.parser import loads
 
 Path = tuple[str | int, ...]
 
@@ -105,7 +106,7 @@ class Lines:
         while True:
             match = self._match(_KEY, position)
             word, position = match[1], match.end()
-            keys.append(tomllib.loads(f"key = {word}")["key"] if word[0] in "\"'" else word)
+            keys.append(loads(f"key = {word}")["key"] if word[0] in "\"'" else word)
             if self._text[position] != ".":
                 return keys, position
             position += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from fastdag._core import Graph
 from fastdag.durations import parse_duration
@@ -13,16 +13,9 @@ from fastdag.errors import CycleError
 from fastdag.plan.check import Wish, link
 from fastdag.plan.lines import Lines, Path
 from fastdag.plan.model import PHASES, REQUIREMENTS, Phase, Plan, PlannedUnit
+from fastdag.plan.parser import TOMLDecodeError, loads
 from fastdag.plan.problems import Problems, name_flaw
 from fastdag.status import Requirement
-
-if TYPE_CHECKING:
-    import tomllib
-else:
-    try:
-        import tomli as tomllib  # the same, compiled: less than half of the time
-    except ModuleNotFoundError:
-        import tomllib
 
 _TABLES: Final = ("defaults", "groups", "units")
 _GROUP: Final = "group:"
@@ -45,8 +38,8 @@ def load_toml(file: str, text: str) -> Plan:
     """
     problems = Problems()
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = loads(text)
+    except TOMLDecodeError as error:
         problems.add(file, *_syntax(str(error), text))
         raise problems.error() from None
     except RecursionError:
