@@ -512,3 +512,18 @@ def test_without_distributed(runner):
     code, _, err = runner.text(LONE, "--executor", "dask", "--scheduler", "tcp://x:1")
     message = "needs the package distributed; install it with: pip install 'fastdag[dask]'\n"
     assert (code, err) == (1, f"error: fastdag run --executor dask {message}")
+
+
+def test_what_is_said_to_a_unit_that_has_ended_reaches_nobody(tmp_path):
+    """Its pipe is closed, and the number of that may be another file's by now."""
+    asked = {"run": "r", "unit": "a", "command": ["true"], "env": {}, "cwd": None, "timeout": None}
+    asked |= {"left": 1, "limit": 1, "socket": ""}
+    unit = remote._Unit("run")
+    with unit.start(json.dumps(asked).encode()) as supervisor:
+        outcome = remote._follow(supervisor, lambda **_: None)
+    assert outcome[0] == "completed"
+    others = [(tmp_path / str(number)).open("wb", buffering=0) for number in range(8)]
+    unit.say(remote.STOP)
+    assert all(other.tell() == 0 for other in others)
+    for other in others:
+        other.close()

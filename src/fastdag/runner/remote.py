@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from distributed import Reschedule, WorkerPlugin, get_worker
@@ -126,17 +126,22 @@ class _Unit:
         self.deserted = False
         self._lock = threading.Lock()  # a word may be said in the middle of a long line of another thread's
         self._pipe: int | None = None
-        self._early = b""  # what was said before there was a supervisor to hear it
+        self._early = b""  # what was said while there was no supervisor to hear it
 
-    def start(self, asked: bytes) -> subprocess.Popen[bytes]:
-        """Start the supervisor, in a session of its own: it hears of what its worker hears of by its pipe."""
-        with self._lock:
-            supervisor = subprocess.Popen(
-                _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-            )
-            self._pipe = cast("IO[bytes]", supervisor.stdin).fileno()
-            self._write(asked + b"\n" + self._early)
-        return supervisor
+    @contextmanager
+    def start(self, asked: bytes) -> Iterator[subprocess.Popen[bytes]]:
+        """Have the supervisor, in a session of its own: it hears of what its worker hears of by its pipe."""
+        with subprocess.Popen(
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        ) as supervisor:
+            try:
+                with self._lock:
+                    self._pipe = cast("IO[bytes]", supervisor.stdin).fileno()
+                    self._write(asked + b"\n" + self._early)
+                yield supervisor
+            finally:
+                with self._lock:
+                    self._pipe = None  # which is closed now, and its number may be another file's before long
 
     def say(self, words: bytes) -> None:
         with self._lock:
