@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 import fastdag
 from fastdag.cli import parsed, shortcut, verbs
 from fastdag.cli.failures import explained
-from fastdag.cli.parser import _BUILT_IN, _checked, _status, make_parser
+from fastdag.cli.parser import _BUILT_IN, make_parser, near_built_in
 from fastdag.client import Client
 
 WORD = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -114,7 +113,6 @@ NO_COMMAND = "which command? It stands at the end, behind --"
             "sync wait",
         ),
         ("sync wait a --for=", "argument --for: a status is not empty", "sync wait"),
-        ("sync wait a --for fail", "argument --for: there is no status 'fail'; did you mean 'failed'?", "sync wait"),
         ("sync start a --owner x", "argument --owner: 'x' is no number of a process", "sync start"),
         ("sync start a --time 5s", "these words are too many, or no options here: --time 5s", "sync start"),
         (
@@ -167,14 +165,13 @@ def test_options_may_stand_anywhere():
         *[("timed-out", "timed_out"), ("timedout", "timed_out"), ("fail", "failed"), ("faled", "failed")],
     ],
 )
-def test_a_built_in_status_misspelt_is_not_waited_for(status, meant):
-    with pytest.raises(ArgumentTypeError, match=f"there is no status '{status}'; did you mean '{meant}'"):
-        _checked(_status)(status)
+def test_a_built_in_status_misspelt_is_recognized(status, meant):
+    assert near_built_in(status) == meant
 
 
 @pytest.mark.parametrize("status", ["warming up", "completing", "restarted", "ok", "f", *_BUILT_IN])
-def test_a_status_of_ones_own_is_waited_for(status):
-    assert parsed(["sync", "wait", "a", "--for", status])[1]["status"] == status
+def test_a_status_of_ones_own_is_no_misspelt_one(status):
+    assert near_built_in(status) is None
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
@@ -317,6 +314,15 @@ def test_a_wait_for_what_nobody_has_registered_says_so(service, form):
     service.run("sync", "start", "app")
     assert waiting.communicate(timeout=60) == ("Success\n", "")
     assert waiting.returncode == 0
+
+
+def test_a_wait_for_a_status_that_may_be_misspelt_says_so_and_waits(service):
+    service.run("sync", "start", "app")
+    waiting = service.popen("sync", "wait", "app", "--for", "shipped")
+    assert waiting.stderr.readline() == "Waiting for the status 'shipped', which is not the built-in 'skipped'...\n"
+    with Client(service.socket) as client:
+        client.update_status("app", "shipped")
+    assert waiting.communicate(timeout=60) == ("Success\n", "")
 
 
 def test_the_longest_time_limit_is_taken(service):

@@ -204,7 +204,7 @@ that of the command, also when the service has gone meanwhile, which standard er
         dest="status",
         metavar="STATUS",
         type=_checked(_status),
-        help="for instance completed; or one of your own, unless it looks like a built-in one misspelt",
+        help="for instance completed; or one of your own",
     )
     _add_timeout(verb)
 
@@ -395,15 +395,19 @@ def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _status(text: str) -> str:
-    """Take a status, which may be anybody's own, but not what looks like a slip: that would be waited for in vain."""
     if not text:
         raise ValueError("a status is not empty")
-    word = text.lower()
-    if text not in _BUILT_IN:
-        for status in _BUILT_IN:
-            if (len(word) > 3 and status.startswith(word)) or _slip(word, status):
-                raise ValueError(f"there is no status {text!r}; did you mean {status!r}?")
     return text
+
+
+def near_built_in(text: str) -> str | None:
+    """Give the built-in status that somebody may have meant by another one, which may be his own all the same."""
+    word = text.lower()
+    if text in _BUILT_IN:
+        return None
+    return next(
+        (each for each in _BUILT_IN if (len(word) > 3 and each.startswith(word)) or _slip(word, each)), None
+    )
 
 
 def _slip(word: str, meant: str) -> bool:

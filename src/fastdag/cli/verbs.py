@@ -68,6 +68,10 @@ def wait(
 ) -> None:
     import sys  # noqa: PLC0415
 
+    from fastdag.cli.parser import near_built_in  # noqa: PLC0415
+
+    if status is not None and (near := near_built_in(status)):
+        print(f"Waiting for the status '{status}', which is not the built-in '{near}'...", file=sys.stderr)
     service = _service(socket)
     # Asked first: a wait that is begun twice could miss a status which the unit has for a moment.
     if not _read(service, "status", unit=unit)["status"]:
@@ -183,10 +187,13 @@ def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None
         from fastdag.runner import run as runner  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return without_extra("fastdag run", error, "run")
+    if options["executor"] == "dask":
+        try:
+            from fastdag.runner import cluster  # noqa: F401, PLC0415
+        except ModuleNotFoundError as error:
+            return without_extra("fastdag run --executor dask", error, "dask")
     try:
         return runner.run(runner.select(found, phase, only), runner.Options(**options))
-    except ModuleNotFoundError as error:
-        return without_extra("fastdag run --executor dask", error, "dask")
     except (executors.RunError, resume.ResumeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE

@@ -48,7 +48,7 @@ from fastdag.service.app import application
 from fastdag.service.journal import Journal
 from fastdag.service.listener import SOCKET_PATH, SocketFile
 from fastdag.service.metrics import Metrics
-from fastdag.service.protocol import HttpServer, UnixProtocol
+from fastdag.service.protocol import LIMITS, HttpServer, UnixProtocol
 from fastdag.service.state import Limits, Service
 from fastdag.status import Status
 from fastdag.units import Dependency, shown
@@ -260,7 +260,10 @@ class _Run:
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it, or a shell for its jobs in the background
                 loop.add_signal_handler(number, self._on_signal, number)
-        server = HttpServer(application(self._service, Metrics(self._service)), UnixProtocol)
+        # What scripts connect leaves the units the files that they need.
+        room = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - self._jobs * _FILES) * 3 // 4
+        requests = LIMITS._replace(connections=min(LIMITS.connections, room))
+        server = HttpServer(application(self._service, Metrics(self._service)), UnixProtocol, requests)
         await server.listen(socket.socket)
         timers = [loop.create_task(self._tell_waiting()), loop.create_task(self._tick())]
         try:

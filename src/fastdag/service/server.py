@@ -192,7 +192,8 @@ async def _until_told(place: SocketFile, journal: Journal | None, network: _Netw
     manager = Manager(auto_skip=True, on_error=lambda error, *_: end(f"an event could not be noted: {error}"))
     service = Service(manager, journal, on_failed=lambda error: end(str(error)))
     app = application(service, Metrics(service))
-    # Connections leave some descriptors for leases, also where they come by both ways.
+    # Connections leave some descriptors for leases, also where they come by both ways. Not counted is who does not even
+    # begin with TLS: such a one is kept for the time of the handshake.
     share = _descriptors() * 3 // 4 // (1 if network is None else 2)
     limits = LIMITS._replace(connections=min(LIMITS.connections, share))
     unix = HttpServer(app, UnixProtocol, limits)
