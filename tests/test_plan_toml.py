@@ -209,13 +209,13 @@ def test_the_order_against_graphlib(plan, seed):
     names = [f"u{number}" for number in range(choose.randint(1, 8))]
     text, edges = "", set()
     for name in names:
-        keys = {"after": [], "before": []}
+        keys = {"after": [], "before": []} if seed % 2 else {"after": []}  # which is read in another way
         for key, entries in keys.items():
             for other in choose.sample(names, choose.randint(0, min(2, len(names)))):
                 if other != name:
                     entries.append(other)
                     edges.add((name, other) if key == "after" else (other, name))
-        text += f'[units.{name}]\nrun = "x"\nafter = {keys["after"]}\nbefore = {keys["before"]}\n'
+        text += f'[units.{name}]\nrun = "x"\n' + "".join(f"{key} = {entries}\n" for key, entries in keys.items())
     try:
         order = list(TopologicalSorter({name: {b for a, b in edges if a == name} for name in names}).static_order())
     except CycleError:
@@ -229,6 +229,12 @@ def test_the_order_against_graphlib(plan, seed):
     made = plan(text)
     assert {(name, need.unit) for name, unit in made.units.items() for need in unit.needs} == edges
     assert set(order) == set(made.units)
+
+
+@pytest.mark.parametrize("more", ["", "before = []"])
+def test_a_name_that_comes_twice_counts_once(plan, more):
+    made = plan(f'[units.a]\nrun = "x"\n[units.b]\nrun = "x"\nafter = ["a", "a"]\n{more}')
+    assert made.units["b"].needs == (Need("a", SUCCESS),)
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------

@@ -62,19 +62,28 @@ def link(
                 f'{wish.prefix}unit {unit!r} is after {after!r} with requires = "{requires}" here, but with '
                 f'"{known.requires}" at {file}:{line}' + (f" ({known.by})" if known.by else ""),
             )
-    _refuse_cycles(needs, place, problems)
-    return {unit: tuple([Need(after, wish.requires) for after, wish in each.items()]) for unit, each in needs.items()}
+    linked = {unit: tuple([Need(after, wish.requires) for after, wish in each.items()]) for unit, each in needs.items()}
+    if not is_acyclic(linked):
+        _name_cycles(needs, place, problems)
+    return linked
 
 
-def _refuse_cycles(needs: Mapping[str, Mapping[str, Wish]], place: Place, problems: Problems) -> None:
-    graph: Graph[str] = Graph()
+def is_acyclic(needs: Mapping[str, tuple[Need, ...]]) -> bool:
+    """Whether the units can run one behind the other. O(n + m)."""
     try:
-        graph.add_edges_from((unit, after) for unit, each in needs.items() for after in each)
-    except CycleError:  # which names one of them; edge by edge all come up
-        for unit, each in needs.items():
-            for after, wish in each.items():
-                try:
-                    graph.add_edge(unit, after)
-                except CycleError as error:
-                    path = " after ".join(repr(name) for name in error.path)
-                    problems.add(*place(wish.at), f"{wish.prefix}cycle: {path}")
+        Graph[str]().add_edges_from((unit, need.unit) for unit, each in needs.items() for need in each)
+    except CycleError:
+        return False
+    return True
+
+
+def _name_cycles(needs: Mapping[str, Mapping[str, Wish]], place: Place, problems: Problems) -> None:
+    """Name all that come up edge by edge."""
+    graph: Graph[str] = Graph()
+    for unit, each in needs.items():
+        for after, wish in each.items():
+            try:
+                graph.add_edge(unit, after)
+            except CycleError as error:
+                path = " after ".join(repr(name) for name in error.path)
+                problems.add(*place(wish.at), f"{wish.prefix}cycle: {path}")
