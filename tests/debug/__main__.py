@@ -104,7 +104,7 @@ def measure_coverage(lib: Path) -> bool:
     # What stops coverage.py itself in the middle of something, by a trace function, a fork or for want of memory, runs
     # without it, for the core alone. Of all schedules those of random programs are enough.
     alone = [
-        *("-p", "no:logging", "-p", "tests.debug.counts", "-o", "norecursedirs=.*", "-k", "not every_schedule"),
+        *("-p", "no:logging", "-p", "tests.debug.counts", "-o", "norecursedirs=.*", "-k", "not every_trace"),
         *("tests/test_fork.py", "tests/test_interrupts.py"),
         *(f"tests/debug/{name}.py" for name in ("memory", "interpreter", "invariants", "schedules")),
     ]
