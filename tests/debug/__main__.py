@@ -110,8 +110,8 @@ def measure_coverage(lib: Path) -> bool:
     ]
     names = ("fork", "interrupts", "packaging", "benchmarks", "profiles", "journal", "completion")
     left_out = [f"--ignore=tests/test_{name}.py" for name in names]
-    # What stands on the library is not measured, as most of it works in processes of its own. Of its tests those that do
-    # not are run: errors and durations are the library's.
+    # What stands on the library is not measured, as most of it works in processes of its own. Of its tests those that
+    # do not are run: errors and durations are the library's.
     above = ("service", "client", "cli", "plan", "runner")
     left_out += [f"--ignore-glob=tests/test_{name}*" for name in ("service", "cli", "runner", "run_dask")]
     measured = [f"--source={lib / 'fastdag'}", f"--omit={','.join(f'{lib}/fastdag/{name}/*' for name in above)}"]
