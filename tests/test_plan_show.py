@@ -224,7 +224,7 @@ def test_the_command_says_warnings_beside_what_it_prints(tmp_path):
 
 def test_a_plan_that_is_not_there():
     done = run("plan", "/nowhere/plan.toml")
-    assert (done.stderr, done.returncode) == ("error: [Errno 2] No such file or directory: '/nowhere/plan.toml'\n", 1)
+    assert (done.stderr, done.returncode) == ("error: /nowhere/plan.toml: No such file or directory\n", 1)
 
 
 def test_durations_for_people():

@@ -197,7 +197,7 @@ def test_what_makes_no_sense_runs_nothing(runner, plan, words, message):
 
 def test_a_plan_that_is_not_there(tmp_path):
     done = run("run", "nothing.toml", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: [Errno 2] No such file or directory: 'nothing.toml'\n")
+    assert (done.returncode, done.stderr) == (2, "error: nothing.toml: No such file or directory\n")
 
 
 def test_jobs_slots_and_exclusive_units(runner):

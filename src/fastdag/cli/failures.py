@@ -84,6 +84,8 @@ def explained(error: Exception) -> tuple[int, list[str]]:
             count = len(error.problems)
             problems = "a problem" if count == 1 else f"{count} problems"
             return FAILED, [str(error), f"error: {problems} in the plan; nothing of it runs"]
+        case OSError(filename=str(name), strerror=str(why)):
+            text = f"{name}: {why}"
         case FastDAGError() | ValueError() | OSError():
             text = str(error)
         case _:

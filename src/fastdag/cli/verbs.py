@@ -171,13 +171,10 @@ def run(path: str, phase: "Phase | None" = None, only: "list[str] | None" = None
         found = load(path)
     except ModuleNotFoundError as error:
         return without_extra("fastdag run of .tf files", error, "terraform")
-    except PlanError as error:
+    except (PlanError, OSError) as error:
         from fastdag.cli.failures import report  # noqa: PLC0415
 
         report(error)
-        return USAGE
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
         return USAGE
     print(*found.warnings, sep="\n", end="\n" if found.warnings else "", file=sys.stderr)
     gc.freeze()
