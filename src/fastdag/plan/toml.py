@@ -237,10 +237,6 @@ class _Reader:
                 phase = phases[name]
                 for number, entry in enumerate(entries):
                     at = (*path, number)
-                    if isinstance(entry, str) and entry != name and phases.get(entry) == phase:  # nearly all are
-                        wish = (name, entry) if key == "after" else (entry, name)
-                        yield Wish(*wish, Requirement.SUCCESS, at)
-                        continue
                     for other, requires in self._entry(entry, name, key, at):
                         if other == name and key not in values:
                             self.problem(at, f"unit {name!r} cannot be {key} itself; give it {key} = [] of its own")
