@@ -402,21 +402,8 @@ def _status(text: str) -> str:
 
 def near_built_in(text: str) -> str | None:
     """Give the built-in status that somebody may have meant by another one, which may be his own all the same."""
-    word = text.lower()
-    if text in _BUILT_IN:
-        return None
-    return next(
-        (each for each in _BUILT_IN if (len(word) > 3 and each.startswith(word)) or _slip(word, each)), None
-    )
-
-
-def _slip(word: str, meant: str) -> bool:
-    """Whether one letter at the most is wrong, missing, too many, or has changed places with the next."""
-    same = [one == other for one, other in zip(word, meant, strict=False)]
-    at = [*same, False].index(False)
-    left, right = word[at:], meant[at:]
-    swapped = left[1::-1] + left[2:]
-    return left[1:] in (right, right[1:]) or left == right[1:] or swapped == right
+    near = [] if text in _BUILT_IN else difflib.get_close_matches(text.lower(), _BUILT_IN, 1)
+    return near[0] if near else None
 
 
 def _limit(text: str) -> float | None:
