@@ -31,7 +31,7 @@ def file_name(unit: str) -> str:
 
 
 class Log:
-    """A unit's log: a file from the first byte on, as making one takes as long as half of a short command.
+    """A unit's log: a file from the first byte on, so that a unit that prints nothing costs none.
 
     Parameters
     ----------
