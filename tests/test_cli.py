@@ -463,7 +463,7 @@ def test_events_until_interrupted(service, form):
     service.run("sync", "start", "db")
     lines = [listening.stdout.readline() for _ in range(4)]
     listening.send_signal(signal.SIGINT)
-    assert listening.communicate(timeout=60) == ("", "")
+    assert listening.communicate(timeout=60)[1] == ""  # those of db may have come as well by now
     assert listening.returncode == 130
     if form == "table":
         assert [re.sub(r"^\d\d:\d\d:\d\d\.\d\d\d", "T", line) for line in lines] == [
