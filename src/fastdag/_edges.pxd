@@ -28,8 +28,8 @@ from fastdag._order cimport Order, order_agrees, order_spread_all, order_take_en
 from fastdag._readiness cimport Board, NOT_REGISTERED, logs, masks_at, readiness_add, share_of, status_of
 from fastdag._search cimport Overlay, Search, search_settle
 from fastdag._storage cimport (
-    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, list_seen_locked, stripe_of, vertex_at, vertex_lock,
-    vertex_lock_pair, vertex_settle_locked, vertex_unlock, vertex_unlock_pair,
+    EdgeList, Store, Vertex, alive, list_labels, list_reserve_locked, list_seen_locked, shown_locked, stripe_of, vertex_at,
+    vertex_lock, vertex_lock_pair, vertex_settle_locked, vertex_unlock, vertex_unlock_pair,
 )
 from fastdag._types cimport (
     BUSY, CONFLICT, CYCLE, DONE, EXISTED, MISSING, MOST_VERTICES, NO_MEMORY, OVER_BUDGET, REORDER, REPLACED, STALE,
@@ -298,7 +298,7 @@ cdef inline Outcome entry_look(
     cdef int32_t at, seen
     if not vertex_lock(&c.store, here.id, wait):
         return BUSY
-    seen = list_seen_locked(&c.store, here.id, list)
+    seen = list_seen_locked(&c.store, here.id, list, shown_locked(&c.store, here.id))
     if not alive(&c.store, here) or not alive(&c.store, there):
         outcome = STALE
     elif seen > most:

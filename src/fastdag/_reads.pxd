@@ -8,7 +8,7 @@ from fastdag._atomics cimport acquire
 from fastdag._edges cimport Core
 from fastdag._readiness cimport Readiness, readiness_at, state_of, status_of
 from fastdag._storage cimport (
-    EdgeList, Vertex, alive, list_labels, list_seen_locked, list_words, vertex_at, vertex_lock, vertex_unlock,
+    EdgeList, Vertex, alive, list_labels, list_seen_locked, list_words, shown_locked, vertex_at, vertex_lock, vertex_unlock,
 )
 from fastdag._types cimport BUSY, DONE, NO_MEMORY, STALE, Outcome, Ref
 
@@ -63,7 +63,7 @@ cdef inline Outcome ends_copy(Core *c, Ref ref, bint backward, Ends *e, bint wai
     if not alive(&c.store, ref):
         outcome = STALE
     else:
-        e.count = list_seen_locked(&c.store, ref.id, list)
+        e.count = list_seen_locked(&c.store, ref.id, list, shown_locked(&c.store, ref.id))
         if e.count > e.room:
             outcome = NO_MEMORY
         else:
@@ -78,11 +78,13 @@ cdef inline Outcome vertex_degrees(Core *c, Ref ref, int64_t *outs, int64_t *ins
     """Lengths of both edge lists at one moment: DONE, STALE or BUSY. O(1)."""
     cdef Vertex *v = vertex_at(&c.store, ref.id)
     cdef Outcome outcome = STALE
+    cdef bint shown
     if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
     if alive(&c.store, ref):
-        outs[0] = list_seen_locked(&c.store, ref.id, &v.outs)
-        ins[0] = list_seen_locked(&c.store, ref.id, &v.ins)
+        shown = shown_locked(&c.store, ref.id)
+        outs[0] = list_seen_locked(&c.store, ref.id, &v.outs, shown)
+        ins[0] = list_seen_locked(&c.store, ref.id, &v.ins, shown)
         outcome = DONE
     vertex_unlock(&c.store, ref.id)
     return outcome

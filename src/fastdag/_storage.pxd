@@ -35,7 +35,7 @@ cdef struct EdgeList:        # all fields guarded by the vertex lock of its vert
     Words words
     int32_t count            # entries
     uint8_t size_class       # 0: in the record
-    uint8_t pending          # behind them stand entries of a bulk load that is being published, see `list_seen_locked`
+    uint8_t pending          # behind them stand entries of a bulk load that is being published, see `shown_locked`
 
 cdef struct Vertex:          # 64 bytes: one cache line
     atomic[uint64_t] rank    # place in the order, 0: none yet. Written under the order lock exclusively, or shared
@@ -224,13 +224,20 @@ cdef inline int32_t *list_labels(EdgeList *list) noexcept nogil:
     return list_words(list) + (class_words(list.size_class) >> 1)
 
 
-cdef inline int32_t list_seen_locked(Store *s, int32_t id, EdgeList *list) noexcept nogil:
-    """How many entries readers see in a list of a vertex, its lock held. O(1).
+cdef inline bint shown_locked(Store *s, int32_t id) noexcept nogil:
+    """Whether readers see what a large bulk load has written behind the lists of a vertex, its lock held. O(1).
 
-    All that a large bulk load brings is seen from one moment on, when `shown` is set. Until that is added up vertex by vertex,
-    whoever holds the vertex lock finds it here; and who publishes needs that lock before the counts in `more_…` go.
+    All that such a load brings is seen from one moment on, when `shown` is set. Until it is added up vertex by vertex, whoever
+    holds the vertex lock finds it behind the lists; and who publishes needs that lock before the counts in `more_…` go. Who reads
+    both lists asks once for both: `shown` is set without the vertex lock.
     """
-    if list.pending and s.shown.load(acquire):
+    cdef Vertex *v = vertex_at(s, id)
+    return (v.outs.pending or v.ins.pending) and s.shown.load(acquire)
+
+
+cdef inline int32_t list_seen_locked(Store *s, int32_t id, EdgeList *list, bint shown) noexcept nogil:
+    """How many entries readers see in a list of a vertex, its lock held, with the answer of `shown_locked`. O(1)."""
+    if shown and list.pending:
         return list.count + (s.more_out if list == &vertex_at(s, id).outs else s.more_in)[id]
     return list.count
 

@@ -3,14 +3,14 @@
 from libc.stdint cimport int32_t
 
 from fastdag._adjacency cimport list_find_locked, list_remove_locked
-from fastdag._atomics cimport acquire, relaxed, release, seq_cst
+from fastdag._atomics cimport relaxed, release, seq_cst
 from fastdag._edges cimport Core, isolated
 from fastdag._locks cimport order_lock_exclusive, order_lock_shared, order_unlock_exclusive, order_unlock_shared
 from fastdag._order cimport order_unlink, rank_of
 from fastdag._readiness cimport Readiness
 from fastdag._storage cimport (
-    EdgeList, Store, Vertex, alive, block_give, list_words, seen_at, stripe_of, tentative_bit, vertex_at, vertex_lock,
-    vertex_settle_locked, vertex_unlock,
+    EdgeList, Store, Vertex, alive, block_give, list_words, seen_at, shown_locked, stripe_of, tentative_bit, vertex_at,
+    vertex_lock, vertex_settle_locked, vertex_unlock,
 )
 from fastdag._types cimport BUSY, DONE, EXISTED, STALE, Outcome, Ref, segments_reserve
 
@@ -61,13 +61,12 @@ cdef inline Outcome vertex_look(Core *c, Ref ref, bint wait) noexcept nogil:
     Under its lock: an edge that is being written may have let its other end be seen already. So may edges of a bulk load that are
     seen and not yet added up.
     """
-    cdef Vertex *v = vertex_at(&c.store, ref.id)
     cdef Outcome outcome = STALE
     if not vertex_lock(&c.store, ref.id, wait):
         return BUSY
     if seen_at(&c.store, ref.id) == ref.born:
         outcome = DONE
-    elif alive(&c.store, ref) and (v.outs.pending or v.ins.pending) and c.store.shown.load(acquire):
+    elif alive(&c.store, ref) and shown_locked(&c.store, ref.id):
         outcome = DONE
     vertex_unlock(&c.store, ref.id)
     return outcome
