@@ -372,7 +372,7 @@ def test_a_run_that_was_killed_is_gone_on_with(runner, dask):
     [units.a]
     run = "echo a >> order"
     [units.b]
-    run = '''trap "sleep 3; echo late >> order; exit" TERM
+    run = '''trap "touch told; sleep 3; echo late >> order; exit" TERM
     echo b >> order; until test -e pass; do sleep 0.05; done'''
     after = ["a"]
     """
@@ -380,6 +380,7 @@ def test_a_run_that_was_killed_is_gone_on_with(runner, dask):
     process = runner.popen(plan, *runner.dask, "--journal", "journal")
     until(lambda: order.exists() and "b" in order.read_text(), process)
     kill(runner, process)
+    until((runner.folder / "told").exists)
     (runner.folder / "pass").touch()
     done = dask(plan, "--journal", "journal", "--resume")
     assert (done.code, done.summary["statuses"]) == (0, {"completed": 2})
