@@ -64,17 +64,24 @@ def extension(name: str, source: str, *more_arguments: str) -> Extension:
 if debug:
     extensions = [
         extension("fastdag._core", "src/fastdag/_core.pyx", "-include", "tests/debug/memory.h"),
-        extension("fastdag._debug", "tests/debug/_debug.pyx", "-DFASTDAG_SCHEDULE", "-Itests/debug", "-O2"),
+        extension(
+            *("fastdag._debug", "tests/debug/_debug.pyx", "-DFASTDAG_SCHEDULE"),
+            *("-include", "tests/debug/arena.h", "-Itests/debug", "-O2"),
+        ),
         extension("fastdag._starve", "tests/debug/_starve.pyx"),
     ]
 else:
     extensions = [extension("fastdag._core", "src/fastdag/_core.pyx")]
 
+# One for each kind, so that builds may run beside each other.
+kinds = "-debug" * debug, "-coverage" * coverage, "-profile" * profile, sanitize and f"-{sanitize}"
+build_dir = "build/cython" + "".join(kinds)
+
 setup(
     ext_modules=cythonize(
         extensions,
         include_path=["src", "tests/debug"],
-        build_dir="build/cython" + "-debug" * debug + "-coverage" * coverage + "-profile" * profile,
+        build_dir=build_dir,
         annotate=switch("FASTDAG_ANNOTATE"),
         emit_linenums=(debug or profile) and not coverage,  # coverage is told the lines of the C++, see tests/debug/
         compiler_directives={

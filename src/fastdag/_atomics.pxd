@@ -14,6 +14,7 @@ cdef extern from *:
     #include "schedule.h"  // tests/debug/: atomics before which another thread may go on, as a seed says
     #else
     template <class T> using fastdag_atomic = std::atomic<T>;
+    template <class T> using fastdag_counter = std::atomic<T>;
     #endif
     """
 
@@ -38,9 +39,7 @@ cdef extern from * nogil:
         void wait(T, memory_order)
         void notify_all()
 
-cdef extern from "<atomic>" nogil:
-    # Statistics, on which nobody acts: not a step of a schedule, so that no two schedules differ by them alone.
-    cppclass counter "std::atomic" [T]:
+    cppclass counter "fastdag_counter" [T]:  # statistics, on which nobody acts
         T load(memory_order)
         void store(T, memory_order)
         T fetch_add(T, memory_order)
@@ -57,10 +56,6 @@ cdef extern from *:
             return word.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
         }
         void lock() {
-    #ifdef FASTDAG_SCHEDULE
-            if (word.lock_whole())
-                return;
-    #endif
             if (!try_lock())
                 while (word.exchange(2, std::memory_order_acquire) != 0)
                     word.wait(2, std::memory_order_relaxed);

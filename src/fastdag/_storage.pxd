@@ -20,8 +20,17 @@ from fastdag._types cimport (
     Ref, Segments, segment_of, segment_offset, segments_free,
 )
 
+cdef extern from *:
+    """
+    #ifdef FASTDAG_SCHEDULE
+    enum { FASTDAG_STRIPES = 2 };  // so that a few vertices meet there
+    #else
+    enum { FASTDAG_STRIPES = 128 };
+    #endif
+    """
+    const int STRIPES "FASTDAG_STRIPES"  # pools and counters of edges; a power of two
+
 cdef enum:
-    STRIPES = 128            # pools and counters of edges; a power of two
     POOLED = 9               # size classes 1 … 9 (4 … 64 words) come from the pool
     SMALLEST_CHUNK = 1024    # bytes
     LARGEST_CHUNK = 65536

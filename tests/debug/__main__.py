@@ -1,6 +1,6 @@
 """Build the core for debugging, or with a sanitizer, and run what proves it: `python -m tests.debug debug thread`.
 
-`python -m tests.debug traces` runs every trace of each pair of operations, without a bound: for days.
+`python -m tests.debug states` goes through all interleavings of more operations, or threads, than the tests do.
 
 Each build has a folder of its own under build/, so the normal one stays. The interpreter is the one that runs this; it
 needs Cython, setuptools and pytest, and knows nothing of sanitizers: their library is loaded before it.
@@ -104,7 +104,7 @@ def measure_coverage(lib: Path) -> bool:
     # What stops coverage.py itself in the middle of something, by a trace function, a fork or for want of memory, runs
     # without it, for the core alone. Of all schedules those of random programs are enough.
     alone = [
-        *("-p", "no:logging", "-p", "tests.debug.counts", "-o", "norecursedirs=.*", "-k", "not every_trace"),
+        *("-p", "no:logging", "-p", "tests.debug.counts", "-o", "norecursedirs=.*", "-k", "not every_interleaving"),
         *("tests/test_fork.py", "tests/test_interrupts.py"),
         *(f"tests/debug/{name}.py" for name in ("memory", "interpreter", "invariants", "schedules")),
     ]
@@ -179,19 +179,20 @@ def core_coverage(base: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.debug", description=__doc__)
-    parser.add_argument("sanitize", nargs="+", choices=["address", "thread", "debug", "coverage", "traces"])
+    parser.add_argument("sanitize", nargs="+", choices=["address", "thread", "debug", "coverage", "states"])
     parser.add_argument("--operations", type=int, default=10_000, help="of each native thread, in each of 5 rounds")
-    parser.add_argument("--each", type=int, default=3, help="operations of each thread, for traces")
-    parser.add_argument("--most", type=int, default=0, help="traces of a pair, for traces; 0: all there are")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2, help="for states: 2 to 4 (default: %(default)s)")
+    parser.add_argument("--each", type=int, default=3, help="for states: operations of a thread (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="for states: how many of them (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the native threads")
     parser.add_argument("--native", action="store_true", help="only the native threads, not the threaded tests")
     parser.add_argument("--verbose", action="store_true", help="show the compiler's output")
     options = parser.parse_args()
     good = True
     for sanitize in options.sanitize:
-        if sanitize == "traces":
-            traces = ["tests/debug/traces.py", str(options.each), str(options.most)]
-            good = run("debug", build("debug", verbose=options.verbose), traces) and good
+        if sanitize == "states":
+            states = ["tests/debug/states.py", *map(str, (options.threads, options.each, options.seeds))]
+            good = run("debug", build("debug", verbose=options.verbose), states) and good
             continue
         lib = build(sanitize, verbose=options.verbose)
         if sanitize == "coverage":

@@ -3,13 +3,11 @@
 Built with FASTDAG_DEBUG=1 only, from the same headers as `fastdag._core`; `python -m tests.debug` builds and runs it.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from libcpp cimport bool as cpp_bool
-from libcpp.string cimport string
-from libcpp.unordered_set cimport unordered_set
 from libcpp.vector cimport vector
 
 from fastdag._adjacency cimport list_find_locked
@@ -24,8 +22,8 @@ from fastdag._storage cimport EdgeList, Vertex, list_labels, list_words, seen_at
 from fastdag._types cimport Answer, Ref
 
 from machine cimport (
-    ADD, CHECK, CODES, DEPEND, DEPEND_ALL, KEEP, LABELS, NAMES, OPS, PLAIN_OPS, REGISTER, REMOVE, SET, Machine, Step,
-    machine_do, machine_free, machine_start, name_look,
+    ADD, CHECK, CODES, DEPEND, DEPEND_ALL, KEEP, LABELS, LOG, NAMES, OPS, PLAIN_OPS, REGISTER, REMOVE, SET, UNWATCH, WATCH, Machine,
+    Step, log_follows, machine_do, machine_free, machine_start, name_look,
 )
 
 cdef extern from *:
@@ -73,10 +71,10 @@ cdef void step_choose(Step *p, uint64_t *state, int op, int32_t names) noexcept 
     p.a = <int32_t>((x & 0xFFFF) % <uint64_t>names)
     p.b = <int32_t>((x >> 16 & 0xFFFF) % <uint64_t>(names - 1))
     p.b += p.b >= p.a
-    p.third = (p.a + p.b + 1) % names
+    p.third = <int32_t>((x >> 32 & 0xFFFF) % <uint64_t>names)
     if p.third == p.a or p.third == p.b:
         p.third = -1
-    x >>= 32
+    x >>= 48
     if op == DEPEND or op == DEPEND_ALL:
         p.c = 1 + <int32_t>(x % <uint64_t>(LABELS - 1))
     else:
@@ -328,25 +326,34 @@ cdef extern from "history.h" nogil:
         bint batch, changes
     int history_take "history::take"(Model &, const Record &, int, const Around &)
     bint explained "history::explained"(int, const int *, const Record (*)[8], const Model *, const Model *)
-    bint explained_in_every_order "history::explained_in_every_order"(
-        const int *, Record (*)[8], const Model *, const Model *, const fastdag_dpor &, unordered_set[string] &)
-    uint32_t real_time "history::real_time"(const int *, const Record (*)[8])
-    void real_times "history::real_times"(const int *, const Record (*)[8], const fastdag_dpor &, vector[uint32_t] &)
 
 cdef extern from "schedule.h" nogil:
-    cppclass fastdag_dpor:
-        bint next()
-    cppclass fastdag_schedule:
-        vector[int64_t] preempt
-        uint64_t random, period
-        fastdag_dpor *dpor
-        cpp_bool whole_locks
-        int64_t steps
-        int64_t switches
+    cppclass fastdag_fibers:
         const char *failed
-        void run(int, int, Body, void *)
+        int64_t steps
         void operation_begin()
-        int64_t operation_first()
+        void operation_end()
+        int64_t begun(int, int)
+        int64_t ended(int, int)
+    ctypedef struct Switch "fastdag_schedule::Switch":
+        int64_t step
+        int thread
+    cppclass fastdag_schedule(fastdag_fibers):
+        vector[Switch] switches
+        int64_t used
+        uint64_t random, period
+        void run(int, Body, void *)
+
+cdef extern from "states.h" nogil:
+    cppclass fastdag_arena:
+        cpp_bool filling
+    cppclass fastdag_states(fastdag_fibers):
+        fastdag_arena arena
+        int64_t states, transitions
+        vector[Switch] switches
+        cpp_bool every_step
+        void begin(int, Body, void *)
+        cpp_bool next() except +
 
 cdef struct Program:
     bint statuses
@@ -360,7 +367,7 @@ cdef struct Program:
 cdef struct Play:            # one run of a program
     Program *program
     Machine machine
-    fastdag_schedule *schedule
+    fastdag_fibers *fibers
     Record[4][8] records
 
 
@@ -370,13 +377,12 @@ cdef void play_body(void *shared, int thread) noexcept nogil:
     cdef Record *r
     cdef int i
     for i in range(play.program.count[thread]):
+        play.fibers.operation_begin()
         step = play.program.steps[thread][i]
         r = &play.records[thread][i]
         r.op, r.a, r.b, r.c, r.third = step.op, step.a, step.b, step.c, step.third
-        play.schedule.operation_begin()
         r.outcome = machine_do(&play.machine, &step, r.answer)
-        r.start = play.schedule.operation_first()
-        r.end = play.schedule.steps
+        play.fibers.operation_end()
 
 
 cdef void model_read(Machine *m, Model *model) noexcept nogil:
@@ -399,21 +405,15 @@ cdef void model_read(Machine *m, Model *model) noexcept nogil:
                 model.watched |= <unsigned char>(1 << name)
 
 
-cdef object program_play(
-    Program *program, Play *play, fastdag_schedule *schedule, int first, unordered_set[string] *explained_before=NULL
-):
-    """Run a program in a schedule: None, or what is wrong."""
-    cdef Model start, end
+cdef object play_begin(Play *play, Program *program, fastdag_fibers *fibers, Model *start):
+    """Do what is done before the threads begin; None, or what is wrong."""
     cdef Record r
     cdef Around around
-    cdef int32_t id = -1
     cdef int i
-    cdef const char *broken
-    cdef bint good
     memset(<void *>play, 0, sizeof(Play))
-    memset(&start, 0, sizeof(Model))
+    memset(start, 0, sizeof(Model))
     play.program = program
-    play.schedule = schedule
+    play.fibers = fibers
     machine_start(&play.machine, program.statuses, program.names)
     for i in range(program.n_setup):
         memset(&r, 0, sizeof(Record))
@@ -421,39 +421,96 @@ cdef object program_play(
         r.third = program.setup[i].third
         r.outcome = machine_do(&play.machine, &program.setup[i], r.answer)
         memset(&around, 0, sizeof(Around))
-        around.least = around.most = start
-        if history_take(start, r, 0, around) != 1:
+        around.least = around.most = start[0]
+        if history_take(start[0], r, 0, around) != 1:
             return f"operation {i} before the threads began was answered {r.outcome} {r.answer}"
-    schedule.run(program.threads, first, play_body, play)
-    if schedule.failed != NULL:
-        return schedule.failed.decode()  # what the threads hold stays as it is
-    broken = core_check(&play.machine.core, &id)
+    return None
+
+
+cdef bint told(Play *play) noexcept:
+    """Whether whoever watches a vertex, or logs everything, and never ceases to, is told of every change from then on."""
+    cdef Program *program = play.program
+    cdef Record *r
+    cdef int t, i, name
+    cdef bint everything = True
+    cdef int64_t unwatched = 0
+    for t in range(program.threads):
+        for i in range(program.count[t]):
+            r = &play.records[t][i]
+            if r.op == UNWATCH:
+                unwatched |= <int64_t>1 << r.a
+            elif r.op == LOG and not r.c & 1:
+                everything = False
+    for t in range(program.threads):
+        for i in range(program.count[t]):
+            r = &play.records[t][i]
+            if r.op == WATCH and not unwatched >> r.a & 1:
+                if not log_follows(&play.machine, r.a, r.answer[0], r.answer[1], <uint64_t>r.answer[2]):
+                    return False
+            elif r.op == LOG and everything:
+                for name in range(program.names):
+                    if not log_follows(&play.machine, name, -2, -2, <uint64_t>r.answer[0]):
+                        return False
+    return True
+
+
+cdef object play_judge(Play *play, const Model *start):
+    """All threads are over: None, or what is wrong."""
+    cdef Program *program = play.program
+    cdef Model end
+    cdef int32_t id = -1
+    cdef int t, i
+    cdef const char *broken = core_check(&play.machine.core, &id)
     if broken != NULL:
         return f"vertex {id}: {broken.decode()}"
     if play.machine.wrong.load(acquire):
         return "the log has a gap, or an invariant does not hold in the middle of it all"
     model_read(&play.machine, &end)
-    machine_free(&play.machine)
-    if schedule.dpor != NULL:
-        good = explained_in_every_order(
-            program.count, play.records, &start, &end, schedule.dpor[0], explained_before[0])
-    else:
-        good = explained(program.threads, program.count, play.records, &start, &end)
-    if not good:
-        return f"no order of the operations explains what they answered, from {start} to {end}"
+    for t in range(program.threads):
+        for i in range(program.count[t]):
+            play.records[t][i].start = play.fibers.begun(t, i)
+            play.records[t][i].end = play.fibers.ended(t, i)
+    if not told(play):
+        return "the log does not lead from what was answered when it began to what is there in the end"
+    if not explained(program.threads, program.count, play.records, start, &end):
+        return f"no order of the operations explains what they answered, from {start[0]} to {end}"
     return None
 
 
-cdef dict schedule_dict(Program *program, Play *play, fastdag_schedule *schedule, int first, str wrong):
+cdef object program_play(Program *program, Play *play, fastdag_schedule *schedule):
+    """Run a program in a schedule: None, or what is wrong."""
+    cdef Model start
+    wrong = play_begin(play, program, schedule, &start)
+    if wrong is None:
+        schedule.run(program.threads, play_body, play)
+        if schedule.failed != NULL:
+            return schedule.failed.decode()  # what the threads hold stays as it is
+        wrong = play_judge(play, &start)
+    if wrong is None:
+        machine_free(&play.machine)
+    return wrong
+
+
+cdef dict play_schedule(Play *play, vector[Switch] &switches, str wrong):
+    cdef Program *program = play.program
+    cdef Switch each
     return {
         "wrong": wrong,
-        "first": first,
-        "preempt": list(schedule.preempt),
-        "whole_locks": schedule.whole_locks,
-        "steps": schedule.steps,
+        "switches": [(each.step, each.thread) for each in switches],
+        "steps": play.fibers.steps,
         "setup": [program.setup[i] for i in range(program.n_setup)],
         "records": [[play.records[t][i] for i in range(program.count[t])] for t in range(program.threads)],
     }
+
+
+cdef frozenset before(fastdag_fibers *fibers, int threads, const int *count):
+    """Which operations were over before which began: ((thread, i), (other thread, j)) …"""
+    return frozenset([
+        ((t, i), (u, j))
+        for t in range(threads) for i in range(count[t])
+        for u in range(threads) for j in range(count[u])
+        if t != u and fibers.ended(t, i) < fibers.begun(u, j)
+    ])
 
 
 cdef void program_begin(Program *program, bint statuses, int names, int edges, uint64_t *state) noexcept:
@@ -474,98 +531,87 @@ cdef void program_begin(Program *program, bint statuses, int names, int edges, u
 
 
 class ScheduleError(AssertionError):
-    """A schedule in which something went wrong; `.schedule` says which, and what.
-
-    Where all interleavings of its trace were checked, the times of its records are those of the one that went wrong.
-    """
+    """A schedule in which something went wrong; `.schedule` says which, and what."""
 
     def __init__(self, schedule):
         super().__init__(schedule["wrong"], schedule)
         self.schedule = schedule
 
 
-cdef class Pair:
-    """Two threads, one doing an operation three times, the other another one, or three in turn, on names drawn with a seed."""
+cdef class Threads:
+    """Threads with a list of operations each, on a graph and on names that are drawn with a seed."""
 
     cdef Program program
-    cdef Play *play
-    cdef fastdag_schedule *schedule
-    cdef readonly int64_t schedules, steps
+    cdef readonly tuple arguments
+    cdef readonly int64_t states, transitions
 
-    def __cinit__(self, int one, other, uint64_t seed, int names=4, int operations=3, int edges=8):
+    def __cinit__(self, operations, uint64_t seed=1, int names=4, int edges=8):
         cdef uint64_t state = seed
-        cdef int i
-        cdef tuple others = other if isinstance(other, tuple) else (other,)
-        self.play = <Play *>malloc(sizeof(Play))
-        self.schedule = new fastdag_schedule()
-        program_begin(&self.program, with_statuses(one), names, edges, &state)
-        self.program.threads = 2
-        self.program.count[0] = self.program.count[1] = operations
-        for i in range(operations):
-            step_choose(&self.program.steps[0][i], &state, one, names)
-            step_choose(&self.program.steps[1][i], &state, others[i % len(others)], names)
+        cdef int i, t, op
+        cdef list numbers = [[NUMBERS[name] for name in thread] for thread in operations]
+        cdef bint statuses = with_statuses(numbers[0][0])
+        if len({with_statuses(op) for thread in numbers for op in thread}) > 1:
+            raise ValueError("some of the operations are for graphs with statuses, some for plain ones")
+        if len(numbers) > HISTORY_THREADS or max(map(len, numbers)) > HISTORY_PER_THREAD or not 2 <= names <= HISTORY_NAMES:
+            raise ValueError("too many threads, operations or names")
+        self.arguments = operations, seed, names, edges
+        program_begin(&self.program, statuses, names, edges, &state)
+        self.program.threads = len(numbers)
+        for t in range(self.program.threads):
+            self.program.count[t] = len(numbers[t])
+        for i in range(HISTORY_PER_THREAD):
+            for t in range(self.program.threads):
+                if i < self.program.count[t]:
+                    step_choose(&self.program.steps[t][i], &state, numbers[t][i], names)
 
-    def __dealloc__(self):
-        free(self.play)
-        del self.schedule
-
-    def replay(self, int first, preempt, bint whole_locks=False):
-        """Run one schedule; what happened."""
-        self.schedule.preempt = preempt
-        self.schedule.whole_locks = whole_locks
-        wrong = program_play(&self.program, self.play, self.schedule, first)
-        return schedule_dict(&self.program, self.play, self.schedule, first, wrong)
-
-    def explore(self, int preemptions):
-        """Run every schedule with at most so many preemptions: switches where the running thread could go on."""
-        self.schedules = self.steps = 0
-        self.schedule.preempt.clear()
-        self.schedule.whole_locks = False
-        self._explore(0, preemptions)
-        self._explore(1, preemptions)
-        return self.schedules
-
-    def traces(self, int64_t most=0):
-        """Run one schedule of every trace (dpor.h), or of so many; whether these were all.
-
-        Threads that wait for a mutex take it in one step: what a mutex does inside is run by `Litmus`.
-        """
-        cdef fastdag_dpor dpor
-        cdef unordered_set[string] explained_before
-        self.schedules = self.steps = 0
-        self.schedule.dpor = &dpor
-        self.schedule.whole_locks = True
+    def replay(self, switches):
+        """Run one schedule: before a step a thread goes on, (step, thread) …; what happened."""
+        cdef fastdag_schedule schedule
+        cdef Switch each
+        cdef Play *play = <Play *>malloc(sizeof(Play))
+        for each.step, each.thread in switches:
+            schedule.switches.push_back(each)
         try:
-            while True:
-                wrong = program_play(&self.program, self.play, self.schedule, 0, &explained_before)
-                if wrong is not None:
-                    raise ScheduleError(schedule_dict(&self.program, self.play, self.schedule, 0, wrong))
-                self.schedules += 1
-                self.steps += self.schedule.steps
-                if not dpor.next():
-                    return True
-                if self.schedules == most:
-                    return False
+            wrong = program_play(&self.program, play, &schedule)
+            return play_schedule(play, schedule.switches, wrong)
         finally:
-            self.schedule.dpor = NULL
+            free(play)
 
-    cdef int _explore(self, int first, int left) except -1:
-        cdef int64_t at = self.schedule.preempt.back() if self.schedule.preempt.size() else 0
-        cdef int64_t steps, before
-        wrong = program_play(&self.program, self.play, self.schedule, first)
+    def search(self, bint every_step=False):
+        """Go through all states of all interleavings (states.h).
+
+        Returns
+        -------
+        dict
+            By what the operations answered: a schedule, as for `replay`, and in which orders (`before`) that was.
+        """
+        cdef fastdag_states search
+        cdef Model start
+        cdef Play *play
+        search.every_step = every_step
+        search.arena.filling = True
+        play = <Play *>malloc(sizeof(Play))
+        wrong = play_begin(play, &self.program, &search, &start)
+        search.arena.filling = False
+        outcomes = {}
+        if wrong is None:
+            search.begin(self.program.threads, play_body, play)
+        while wrong is None and search.next():
+            wrong = search.failed.decode() if search.failed != NULL else play_judge(play, &start)
+            if wrong is None:
+                end = play_schedule(play, search.switches, None)
+                _, orders = outcomes.setdefault(answers(end), (end["switches"], set()))
+                orders.add(before(&search, self.program.threads, self.program.count))
         if wrong is not None:
-            raise ScheduleError(schedule_dict(&self.program, self.play, self.schedule, first, wrong))
-        if self.schedule.switches < <int64_t>self.schedule.preempt.size():
-            return 0  # nobody else could go on there: that schedule was run before
-        steps = self.schedule.steps
-        self.schedules += 1
-        self.steps += steps
-        if left:
-            for before in range(max(at + 1, 2), steps + 1):
-                self.schedule.preempt.push_back(before)
-                self._explore(first, left - 1)
-                self.schedule.preempt.pop_back()
-        return 0
+            raise ScheduleError({"threads": self.arguments} | play_schedule(play, search.switches, wrong))
+        self.states = search.states
+        self.transitions = search.transitions
+        return outcomes
+
+
+def answers(schedule):
+    """Of each thread's operations in a schedule, the outcome and what was told beside it."""
+    return tuple([tuple([(r["outcome"], *r["answer"]) for r in thread]) for thread in schedule["records"]])
 
 
 def random_schedules(int count, uint64_t seed, bint statuses, int threads=3, int operations=5, int names=5):
@@ -592,11 +638,11 @@ def random_schedules(int count, uint64_t seed, bint statuses, int threads=3, int
                     step_choose(&program.steps[t][k], &state, op_choose(&state, statuses), names)
             schedule.random = random_next(&state) | 1
             schedule.period = 2 + random_next(&state) % 30
-            wrong = program_play(&program, play, &schedule, <int>(random_next(&state) % <uint64_t>threads))
+            wrong = program_play(&program, play, &schedule)
             steps += schedule.steps
             if wrong is not None:
                 raise ScheduleError(
-                    {"seed": seed + <uint64_t>i, "statuses": statuses} | schedule_dict(&program, play, &schedule, 0, wrong)
+                    {"seed": seed + <uint64_t>i, "statuses": statuses} | play_schedule(play, schedule.switches, wrong)
                 )
     finally:
         free(play)
@@ -625,8 +671,8 @@ cdef struct Cells:           # what the threads share, and what they do
     int32_t counter
     int[2] count
     int32_t[2][INSTRUCTIONS][4] code
-    Record[2][8] records     # of each instruction its first and last step, and the answer
-    fastdag_schedule *schedule
+    int32_t[2][INSTRUCTIONS] answers
+    fastdag_fibers *fibers
 
 
 cdef void litmus_body(void *shared, int thread) noexcept nogil:
@@ -637,7 +683,7 @@ cdef void litmus_body(void *shared, int thread) noexcept nogil:
     for i in range(s.count[thread]):
         code = s.code[thread][i]
         answer = 0
-        s.schedule.operation_begin()
+        s.fibers.operation_begin()
         if code[0] == LOAD:
             answer = s.cells[code[1]].load(acquire)
         elif code[0] == STORE:
@@ -658,26 +704,23 @@ cdef void litmus_body(void *shared, int thread) noexcept nogil:
             s.cells[code[1]].load(acquire)
             s.counter = answer
             s.lock.unlock()
-        s.records[thread][i].answer[0] = answer
-        s.records[thread][i].start = s.schedule.operation_first()
-        s.records[thread][i].end = s.schedule.steps
+        s.answers[thread][i] = answer
+        s.fibers.operation_end()
 
 
 cdef class Litmus:
     """Two threads with a few instructions each, (name, numbers …), on two atomics that are 0, and a mutex.
 
-    `.outcomes` is what was seen in the end, each with the real-time orders (history.h) it was seen with.
+    `.outcomes` is what was seen in the end, each with the orders (`before`) it was seen in.
     """
 
     cdef Cells program
-    cdef fastdag_schedule *schedule
     cdef readonly int64_t schedules
     cdef readonly dict outcomes
 
     def __cinit__(self, one, other):
         if max(len(one), len(other)) > INSTRUCTIONS:
             raise ValueError(f"a thread has at most {INSTRUCTIONS} instructions")
-        self.schedule = new fastdag_schedule()
         self.outcomes = {}
         memset(<void *>&self.program, 0, sizeof(Cells))
         for thread, code in enumerate((one, other)):
@@ -687,57 +730,56 @@ cdef class Litmus:
                 for k, number in enumerate(numbers):
                     self.program.code[thread][i][k + 1] = number
 
-    def __dealloc__(self):
-        del self.schedule
-
-    cdef void _run(self, int first):
-        cdef Cells s
-        cdef vector[uint32_t] orders
-        memset(<void *>&s, 0, sizeof(Cells))
+    cdef void _begin(self, Cells *s, fastdag_fibers *fibers):
+        memset(<void *>s, 0, sizeof(Cells))
         s.count = self.program.count
         s.code = self.program.code
-        s.schedule = self.schedule
-        self.schedule.run(2, first, litmus_body, &s)
-        self.schedules += 1
-        stuck = self.schedule.failed.decode() if self.schedule.failed != NULL else None
-        if stuck is None and self.schedule.dpor != NULL:
-            real_times(s.count, s.records, self.schedule.dpor[0], orders)
-        elif stuck is None:
-            orders.push_back(real_time(s.count, s.records))
-        self.outcomes.setdefault((
-            stuck, tuple(tuple(s.records[t][i].answer[0] for i in range(s.count[t])) for t in range(2)),
-            tuple(s.cells[i].load(acquire) for i in range(CELLS)), s.counter,
-        ), set()).update(orders)
+        s.fibers = fibers
 
-    def traces(self, bint whole_locks=False):
-        """Run one schedule of every trace; how many."""
-        cdef fastdag_dpor dpor
-        self.schedule.dpor = &dpor
-        self.schedule.whole_locks = whole_locks
-        self._run(0)
-        while dpor.next():
-            self._run(0)
-        self.schedule.dpor = NULL
-        return self.schedules
+    cdef void _end(self, Cells *s):
+        stuck = s.fibers.failed.decode() if s.fibers.failed != NULL else None
+        orders = self.outcomes.setdefault((
+            stuck, tuple([tuple([s.answers[t][i] for i in range(s.count[t])]) for t in range(2)]),
+            tuple([s.cells[i].load(acquire) for i in range(CELLS)]), s.counter,
+        ), set())
+        if stuck is None:
+            orders.add(before(s.fibers, 2, s.count))
+
+    def search(self):
+        """Go through all states; how many."""
+        cdef fastdag_states search
+        search.arena.filling = True
+        cdef Cells *s = <Cells *>malloc(sizeof(Cells))
+        search.arena.filling = False
+        self._begin(s, &search)
+        search.begin(2, litmus_body, s)
+        while search.next():
+            self._end(s)
+        return search.states
 
     def interleavings(self):
-        """Run every schedule, step by step of the mutex too; how many."""
-        self._interleavings(0)
-        self._interleavings(1)
+        """Run every schedule; how many."""
+        cdef fastdag_schedule schedule
+        for first in range(2):
+            schedule.switches = [Switch(1, first)]
+            self._interleavings(&schedule)
         return self.schedules
 
-    cdef void _interleavings(self, int first):
-        cdef int64_t at = self.schedule.preempt.back() if self.schedule.preempt.size() else 1
+    cdef void _interleavings(self, fastdag_schedule *schedule):
+        cdef int64_t at = schedule.switches.back().step
         cdef int64_t steps, before
-        self._run(first)
-        if self.schedule.switches < <int64_t>self.schedule.preempt.size():
-            self.schedules -= 1  # nobody else could go on there: that schedule was run before
-            return
-        steps = self.schedule.steps
+        cdef Cells s
+        self._begin(&s, schedule)
+        schedule.run(2, litmus_body, &s)
+        if schedule.used < <int64_t>schedule.switches.size() - 1:
+            return  # nobody else could go on there: that schedule was run before
+        self._end(&s)
+        self.schedules += 1
+        steps = schedule.steps
         for before in range(at + 1, steps + 1):
-            self.schedule.preempt.push_back(before)
-            self._interleavings(first)
-            self.schedule.preempt.pop_back()
+            schedule.switches.push_back(Switch(before, -1))
+            self._interleavings(schedule)
+            schedule.switches.pop_back()
 
 
 INSTRUCTIONS_BY_NAME = {

@@ -16,9 +16,7 @@ from fastdag._bulk cimport bulk_add
 from fastdag._check cimport core_check
 from fastdag._edges cimport Core, Rules, edge_add, edge_look, edge_remove
 from fastdag._locks cimport order_lock_exclusive, order_unlock_exclusive
-from fastdag._log cimport (
-    SUBSCRIBERS, WAITERS, Entry, log_look, log_move, log_switch,
-)
+from fastdag._log cimport REGISTERED, STATE, STATUS as STATUS_SET, SUBSCRIBERS, WAITERS, Entry, Log, log_look, log_move, log_switch
 from fastdag._readiness cimport NOT_REGISTERED, Masks, masks_at, readiness_at, state_of, status_of, status_set, vertex_watch
 from fastdag._reads cimport Ends, ends_copy, ends_free, ends_grow, ends_start, status_read, vertex_degrees
 from fastdag._search cimport search_free
@@ -271,6 +269,7 @@ cdef inline Outcome do_ends(Machine *m, Step *p, int64_t *answer) noexcept nogil
     ends_start(&e)
     while True:
         recycled = m.core.store.recycled.load(acquire)
+        sum = count = 0
         if not name_find(m, p.a, &ref):
             break
         outcome = ends_copy(&m.core, ref, backward, &e, False)
@@ -279,8 +278,6 @@ cdef inline Outcome do_ends(Machine *m, Step *p, int64_t *answer) noexcept nogil
         if outcome == NO_MEMORY:
             ends_grow(&e)
             continue
-        sum = 0
-        count = 0
         if outcome == DONE:
             count = e.count
             for i in range(e.count):
@@ -445,7 +442,32 @@ cdef inline Outcome do_watch(Machine *m, Step *p, int64_t *answer) noexcept nogi
     outcome = vertex_watch(&m.core.store, &m.core.board, ref, p.op == WATCH, &status, &state, &sequence)
     answer[0] = status
     answer[1] = state
+    answer[2] = <int64_t>sequence
     return outcome
+
+
+cdef inline bint log_follows(Machine *m, int32_t name, int64_t status, int64_t state, uint64_t since) noexcept nogil:
+    """Whether the log leads from a status and a state (-2: not known) at one moment to those that a vertex has in the end."""
+    cdef Log *log = &m.core.board.log
+    cdef Entry *entry
+    cdef Ref ref
+    cdef int64_t i
+    if not name_look(m, name, &ref):
+        return True
+    for i in range(log.last):            # those that were read are there still: there is more room than any program needs
+        entry = &log.entries[i & (log.room - 1)]
+        if entry.id != ref.id or entry.sequence <= since:
+            continue
+        if entry.kind == REGISTERED or entry.kind == STATUS_SET:
+            if status != -2 and status != entry.old:
+                return False
+            status = entry.new
+        elif entry.kind == STATE:
+            if state != -2 and state != entry.old:
+                return False
+            state = entry.new
+    return (status == -2 or status == status_of(&m.core.board, ref.id)) and (
+        state == -2 or state == <int64_t>state_of(readiness_at(&m.core.board, ref.id).word.load(acquire)))
 
 
 cdef inline Outcome do_read_log(Machine *m, Step *p) noexcept nogil:
@@ -541,7 +563,7 @@ cdef inline Outcome machine_do(Machine *m, Step *p, int64_t *answer) noexcept no
     elif p.op == WATCH or p.op == UNWATCH:
         outcome = do_watch(m, p, answer)
     elif p.op == LOG:
-        log_switch(&m.core.board.log, p.c & 1)
+        answer[0] = <int64_t>log_switch(&m.core.board.log, p.c & 1)
         outcome = DONE
     elif p.op == CHECK:
         m.wrong.fetch_add(core_check(&m.core, &label) != NULL, seq_cst)

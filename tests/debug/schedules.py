@@ -1,57 +1,80 @@
-"""Threads of the core interleaved as a schedule says: every answer explained, every invariant checked, nobody stuck.
+"""Threads of the core interleaved in every way, or as a seed says: answers explained, invariants checked, nobody stuck.
 
-Under the debug build: `python -m tests.debug debug`. A schedule that goes wrong is in the error: `Pair(…).replay(first,
-preempt, whole_locks)`, or `random_schedules(1, seed, …)`, runs it again, step by step the same.
+Under the debug build: `python -m tests.debug debug`. A schedule that goes wrong is in the error:
+`Threads(*threads).replay(switches)`, or `random_schedules(1, seed, …)`, runs it again, step by step the same.
 """
 
 import itertools
-import math
 import random
 
 import pytest
-from fastdag._debug import NUMBERS, PLAIN, WITH_STATUSES, Litmus, Pair, random_schedules
+from fastdag._debug import PLAIN, WITH_STATUSES, Litmus, Threads, answers, random_schedules
+from states import GRAPHS, combinations, search_all
 
-TRACES = 5_000  # of a pair are run here at most; `python -m tests.debug traces` runs all
-
-# These take many steps, as they read a counter of each of 128 stripes: one preemption, not two.
-LONG = {"BATCH", "NUMBER", "CHECK"}
-READS = {"LOOK", "OUTS", "INS", "DEGREES", "PATH", "DOWN", "UP", "WHOLE", "NUMBER", "STATUS"}
+SETS = pytest.mark.parametrize("names", [PLAIN, WITH_STATUSES], ids=["plain", "statuses"])
 
 
-def preemptions(one, other):
-    return 1 if {one, other} & LONG or {one, other} <= READS else 2
+@SETS
+@pytest.mark.parametrize(("each", "seeds", "graphs"), [(1, 30, GRAPHS), (2, 2, GRAPHS[1:2]), (3, 1, GRAPHS[2:])])
+def test_every_interleaving_of_each_pair_of_operations(names, each, seeds, graphs):
+    """Two threads, each one operation up to three times: every state of every interleaving."""
+    search_all(combinations(names, 2, each, seeds, graphs))
 
 
-@pytest.mark.parametrize("names", [PLAIN, WITH_STATUSES], ids=["plain", "statuses"])
-def test_every_trace_of_each_pair_of_operations(names):
-    """Two threads, three operations each: every trace; of the longest some, and all schedules with few preemptions."""
-    complete = bounded = traces = schedules = 0
-    for one, other in itertools.combinations_with_replacement(names, 2):
-        pair = Pair(NUMBERS[one], NUMBERS[other], 1)
-        if pair.traces(TRACES):
-            complete += 1
-            traces += pair.schedules
-        else:
-            bounded += 1
-            schedules += pair.schedules + pair.explore(preemptions(one, other))
-    print(f"{complete} pairs in all their {traces} traces, {bounded} in {schedules} schedules")
-    assert complete > bounded
+@SETS
+def test_every_interleaving_of_random_programs(names):
+    """Two threads with three operations each, drawn at random."""
+    chance = random.Random(1)
+    search_all(([[chance.choice(names) for _ in range(3)] for _ in range(2)], seed, 4, 4) for seed in range(15))
 
 
-@pytest.mark.parametrize("names", [PLAIN, WITH_STATUSES], ids=["plain", "statuses"])
-@pytest.mark.parametrize(("operations", "longest"), [(1, 0), (2, 17)])
-def test_every_trace_of_fewer_operations(names, operations, longest):
-    """Of the longest the traces are run that differ late from the first: with fewer operations they reach further."""
-    complete = bounded = traces = 0
-    for one, other in itertools.combinations_with_replacement(names, 2):
-        pair = Pair(NUMBERS[one], NUMBERS[other], 1, operations=operations)
-        if pair.traces(TRACES):
-            complete += 1
-        else:
-            bounded += 1
-        traces += pair.schedules
-    print(f"{complete} pairs in all their traces, {bounded} in {TRACES}, {traces} in all")
-    assert bounded <= longest
+@SETS
+def test_every_interleaving_of_three_threads(names):
+    """One operation each."""
+    search_all(random.Random(1).sample(list(combinations(names, 3, 1, 1, [(4, 4)])), 40))
+
+
+def test_a_bulk_load_is_seen_in_both_lists_of_a_vertex_at_once():
+    for seed in (1, 8, 50):
+        Threads([["BATCH"], ["DEGREES"]], seed, 4, 4).search()
+
+
+def test_reads_of_several_vertices_agree_about_a_bulk_load():
+    """All of a large load is seen in one moment: whatever is read in the middle of it, of either list, agrees."""
+    for reads in itertools.permutations(["LOOK", "OUTS", "INS", "DEGREES"], 3):
+        for seed in range(1, 6):
+            Threads([["BATCH"] * 3, reads], seed, 4, 0).search()  # what is there already is no news
+
+
+@SETS
+@pytest.mark.parametrize(("threads", "operations", "of"), [(2, 8, 4), (3, 5, 5), (4, 4, 4)])
+def test_random_schedules_of_random_programs(names, threads, operations, of):
+    steps = random_schedules(10_000, 1, names is WITH_STATUSES, threads, operations, of)
+    print(f"10000 schedules of {threads} threads, {steps} steps")
+    assert steps > 1_000_000
+
+
+def test_a_schedule_is_run_again_as_it_was():
+    """Whatever three threads were answered, the schedule that came with it brings about again."""
+    schedules = 0
+    for seed in range(1, 11):
+        threads = Threads([["ADD"], ["DROP"], ["OUTS"]], seed, 3)
+        for answer, (switches, _) in threads.search().items():
+            again = threads.replay(switches)
+            assert again["wrong"] is None
+            assert answers(again) == answer
+            assert threads.replay(switches) == again
+            schedules += 1
+    assert schedules > 20
+
+
+# --- the search itself
+
+
+def agree(some, every):
+    """Orders in which something was answered are each as loose as one of the other search, both ways."""
+    assert all(any(strict >= order for strict in some) for order in every)
+    assert all(any(strict >= order for strict in every) for order in some)
 
 
 def instruction(chance):
@@ -60,82 +83,55 @@ def instruction(chance):
     return (name, chance.randrange(2), *(chance.randrange(3) for _ in range(numbers)))
 
 
-def test_traces_have_the_outcomes_of_all_interleavings():
-    """Small programs drawn at random: traces end as all interleavings do, in their strictest real-time orders."""
+def test_states_have_the_outcomes_of_all_interleavings():
+    """Small programs drawn at random: the states lead where the schedules do, run one by one."""
     chance = random.Random(1)
-    traces = interleavings = 0
-    for _ in range(100):
+    interleavings = stuck = 0
+    for _ in range(1000):
         program = [[instruction(chance) for _ in range(chance.randrange(1, 4))] for _ in range(2)]
         some, every = Litmus(*program), Litmus(*program)
-        traces += some.traces()
+        some.search()
         interleavings += every.interleavings()
-        assert some.outcomes.keys() == every.outcomes.keys(), program
+        assert some.outcomes.keys() == every.outcomes.keys()
         for outcome, orders in some.outcomes.items():
-            seen = every.outcomes[outcome]
-            assert orders <= seen, program
-            assert all(any(order & strict == order for strict in orders) for order in seen), program
-    print(f"{traces} traces of {interleavings} interleavings")
-    assert traces * 10 < interleavings
+            agree(orders, every.outcomes[outcome])
+        stuck += any(failed for failed, *_ in every.outcomes)
+    print(f"{interleavings} interleavings, of {stuck} programs some with a thread that sleeps for ever")
+    assert stuck > 50
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "traces"),
-    [
-        ([("STORE", 0, 1), ("LOAD", 1)], [("STORE", 1, 1), ("LOAD", 0)], 3),       # both may read 1, not both 0
-        ([("STORE", 0, 1), ("LOAD", 0)] * 2, [("STORE", 1, 1), ("LOAD", 1)] * 2, 1),
-        ([("LOAD", 0)] * 3, [("SWAP", 0, 1, 2), ("STORE", 0, 0), ("LOAD", 0)], 1),  # nobody changes anything
-        ([("EXCHANGE", 0, i) for i in (1, 2, 3)], [("EXCHANGE", 0, i) for i in (4, 5, 6)], math.comb(6, 3)),
-        ([("COUNT", 0)] * 3, [("COUNT", 0)] * 3, math.comb(6, 3)),
-    ],
-)
-def test_a_trace_is_run_once(one, other, traces):
-    assert Litmus(one, other).traces(whole_locks=True) == traces
+@SETS
+def test_steps_that_meet_nobody_need_no_choice(names):
+    """Where every step is a choice the operations answer the same, in the same orders."""
+    few = many = 0
+    for pair in itertools.combinations_with_replacement(names, 2):
+        threads = Threads([[name] for name in pair])
+        some = threads.search()
+        few += threads.states
+        every = threads.search(every_step=True)
+        many += threads.states
+        assert some.keys() == every.keys()
+        for answer, (_, orders) in some.items():
+            agree(orders, every[answer][1])
+    print(f"{few} states instead of {many}")
+    assert few * 5 < many
 
 
-def test_a_mutex_is_what_pairs_take_it_for():
-    """All that the steps of a mutex do can be had when it is taken in one step."""
+def test_a_mutex_keeps_others_out():
     three = [("COUNT", 0)] * 3, [("TRY_COUNT", 0), ("COUNT", 0), ("TRY_COUNT", 0)]
     for program in itertools.combinations_with_replacement(three, 2):
-        steps, whole = Litmus(*program), Litmus(*program)
-        steps.traces()
-        whole.traces(whole_locks=True)
-        assert steps.outcomes.keys() == whole.outcomes.keys()
-        for stuck, answers, _, counter in steps.outcomes:
+        litmus = Litmus(*program)
+        litmus.search()
+        for stuck, counts, _, counter in litmus.outcomes:
             assert stuck is None
-            assert sorted(filter(None, answers[0] + answers[1])) == list(range(1, counter + 1))
+            assert sorted(filter(None, counts[0] + counts[1])) == list(range(1, counter + 1))
 
 
 def test_who_is_not_woken_is_found():
-    [asleep] = [o for o in _outcomes([("STORE", 0, 1)], [("WAIT", 0, 0)]) if o[0]]
-    assert asleep[0] == "all threads sleep"
-    assert not any(o[0] for o in _outcomes([("STORE", 0, 1), ("NOTIFY", 0)], [("WAIT", 0, 0)]))
+    def outcomes(one, other):
+        litmus = Litmus(one, other)
+        litmus.search()
+        return {stuck for stuck, *_ in litmus.outcomes}
 
-
-def _outcomes(one, other):
-    program = Litmus(one, other)
-    program.traces()
-    return program.outcomes
-
-
-def test_reads_of_several_vertices_agree_about_a_bulk_load():
-    """All of a large load is seen in one moment: whatever is read in the middle of it, of either list, agrees."""
-    reads = [NUMBERS[name] for name in ("LOOK", "OUTS", "INS", "DEGREES")]
-    for others in itertools.permutations(reads, 3):
-        for seed in range(1, 6):
-            Pair(NUMBERS["BATCH"], others, seed, 3, edges=0).explore(1)  # what is there already is no news
-
-
-@pytest.mark.parametrize("statuses", [False, True], ids=["plain", "statuses"])
-@pytest.mark.parametrize(("threads", "operations", "names"), [(2, 8, 4), (3, 5, 5), (4, 4, 4)])
-def test_random_schedules_of_random_programs(statuses, threads, operations, names):
-    steps = random_schedules(10_000, 1, statuses, threads, operations, names)
-    print(f"10000 schedules of {threads} threads, {steps} steps")
-    assert steps > 1_000_000
-
-
-def test_a_schedule_is_run_again_as_it_was():
-    pair = Pair(NUMBERS["ADD"], NUMBERS["DROP"], 3)
-    first = pair.replay(0, [20, 45])
-    assert first["wrong"] is None
-    assert pair.replay(0, [20, 45]) == first
-    assert pair.replay(0, [])["records"] != first["records"]
+    assert outcomes([("STORE", 0, 1)], [("WAIT", 0, 0)]) == {None, "all threads sleep"}
+    assert outcomes([("STORE", 0, 1), ("NOTIFY", 0)], [("WAIT", 0, 0)]) == {None}
