@@ -33,7 +33,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from linearizability import ERRORS, REQUIREMENTS, SPOKEN, Op, Run, plain, state_of, units_answer
+from linearizability.answers import ERRORS, plain, refusal
+from linearizability.manager_specification import REQUIREMENTS, SPOKEN, state_of, units_answer
+from linearizability.search import Op
 from manager_support import in_a_child
 from reference import ReferenceGraph
 from stress import LABELS, Pair, random_rows, require
@@ -333,7 +335,7 @@ class Worker:
         try:
             answer = plain(getattr(manager, what)(*args))
         except ERRORS as error:
-            answer = Run.said(what, error)
+            answer = refusal(what, error)
         self.state, expected = units_answer(self.state, Op(0, what, plain(args), 0, 0, answer))
         if self.era.exact or not what.startswith("update"):
             require(answer == expected, (what, args, answer, expected))

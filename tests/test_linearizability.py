@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from linearizability import GraphSubject, Op, Run, UnitsSubject, graph_steps, linearization, units_steps
+from linearizability.graph_specification import graph_steps
+from linearizability.manager_specification import units_steps
+from linearizability.run import Run
+from linearizability.search import Op, linearization
+from linearizability.subjects import GraphSubject, UnitsSubject
 
 from fastdag import Graph, Manager
 
