@@ -54,11 +54,23 @@ def reached(state: State, start: Any, backward: bool = False) -> set[Any]:
     return found
 
 
+def has_edge(state: State, source: Any, target: Any) -> bool:
+    return any(end == target for end, _ in outs_of(state, source) or ())
+
+
 def is_cycle(state: State, path: tuple[Any, ...], source: Any, target: Any) -> bool:
     """Whether the path is source, target, … source along edges that are there, but for the first one."""
     return path[:2] == (source, target) and path[-1] == source and all(
-        any(end == v for end, _ in outs_of(state, u) or ()) for u, v in itertools.pairwise(path[1:])
+        has_edge(state, u, v) for u, v in itertools.pairwise(path[1:])
     )
+
+
+def cycle_error(state: State, op: Op, source: Any, target: Any) -> Any:
+    """The refusal of an edge, or None: the one that was answered where its path is a cycle now."""
+    if source not in reached(state, target):
+        return None
+    refused = isinstance(op.answer, tuple) and op.answer[0] == "CycleError"
+    return op.answer if refused and is_cycle(state, op.answer[1], source, target) else ("CycleError", "a path")
 
 
 def missing(state: State, *vertices: Any) -> Any:
@@ -71,11 +83,10 @@ def graph_answer(state: State, op: Op) -> tuple[State, Any]:
         case "add_vertex", (u,):
             return (state if outs_of(state, u) is not None else with_outs(state, (u, ()))), None
         case "add_edge", (u, v, label):
-            if u == v or u in reached(state, v):
-                refused = isinstance(op.answer, tuple) and op.answer[0] == "CycleError"
-                return state, op.answer if refused and is_cycle(state, op.answer[1], u, v) else ("CycleError", "a path")
+            if error := cycle_error(state, op, u, v):
+                return state, error
             outs = outs_of(state, u) or ()
-            there = any(target == v for target, _ in outs)
+            there = has_edge(state, u, v)
             if there:
                 outs = tuple((target, label if target == v else old) for target, old in outs)
             else:
@@ -87,7 +98,7 @@ def graph_answer(state: State, op: Op) -> tuple[State, Any]:
             for row in rows:
                 trial, answer = graph_answer(trial, op._replace(name="add_edge", args=row, answer=None))
                 if not isinstance(answer, bool):
-                    return state, op.answer if op.answer == ("CycleError", ...) else ("CycleError", ...)
+                    return state, ("CycleError", ...)
                 new += answer
             return trial, new
         case "remove_edge", (u, v):
@@ -108,7 +119,7 @@ def graph_answer(state: State, op: Op) -> tuple[State, Any]:
             ]
             return with_outs(state, *rest, (u, None)), None
         case "has_edge", (u, v):
-            return state, any(target == v for target, _ in outs_of(state, u) or ())
+            return state, has_edge(state, u, v)
         case "edge_label", (u, v):
             if error := missing(state, u, v):
                 return state, error
@@ -130,7 +141,7 @@ def graph_answer(state: State, op: Op) -> tuple[State, Any]:
         case "find_cycle", (u, v):
             if error := missing(state, u, v):
                 return state, error
-            if u == v or u in reached(state, v):
+            if u in reached(state, v):
                 return state, op.answer if op.answer is not None and is_cycle(state, op.answer, u, v) else "a path"
             return state, None
         case ("descendants" | "ancestors") as which, (u,):
@@ -195,7 +206,7 @@ def graph_steps(state: State, op: Op, phase: Phase) -> Iterator[Step]:
         # Taken or refused at one moment; then seen edge by edge, while no other edge comes or goes.
         rows = op.args[0]
         if phase is None:
-            following, answer = graph_answer(state, op)
+            _, answer = graph_answer(state, op)
             if answer == op.answer:
                 refused = isinstance(answer, tuple)
                 yield state, None if refused else 0, refused

@@ -6,12 +6,12 @@ they cannot be refused any more; which of several units a refused one names is o
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from fastdag import Requirement
 
+from .graph_specification import cycle_error
 from .search import Op, Phase, State, Step
 
 REQUIREMENTS = {"success": Requirement.SUCCESS, "started": Requirement.STARTED, "completion": Requirement.COMPLETION}
@@ -39,18 +39,6 @@ def state_of(state: State, unit: Any) -> str:
     return "ready" if status and all(satisfied(state, *dependency) for dependency in dependencies) else "waiting"
 
 
-def depends(state: State, unit: Any, on: Any) -> bool:
-    todo, seen = [unit], set()
-    while todo:
-        at = todo.pop()
-        if at == on:
-            return True
-        if at not in seen:
-            seen.add(at)
-            todo.extend(end for end, _ in unit_of(state, at)[1])
-    return False
-
-
 def units_answer(state: State, op: Op) -> tuple[State, Any]:
     """What a call of `Manager` made alone does and answers."""
     match op.name, op.args:
@@ -70,13 +58,9 @@ def units_answer(state: State, op: Op) -> tuple[State, Any]:
             status, dependencies = unit_of(state, u)
             if not status:
                 return state, ("UnitNotFoundError", u)
-            if u == v or depends(state, v, u):
-                path = op.answer[1] if isinstance(op.answer, tuple) and op.answer[0] == "CycleError" else ()
-                edges = [(a, b) for a, b in itertools.pairwise(path)]
-                right = path[:2] == (u, v) and path[-1:] == (u,) and all(
-                    b in dict(unit_of(state, a)[1]) for a, b in edges[1:]
-                )
-                return state, op.answer if right else ("CycleError", "a path")
+            graph = tuple((unit, edges) for unit, _, edges in state)
+            if error := cycle_error(graph, op, u, v):
+                return state, error
             there = dict(dependencies).get(v)
             if there == requirement:
                 return state, None
