@@ -129,7 +129,7 @@ def history(*calls):
     ],
 )
 def test_the_search_on_graphs(calls, right):
-    found = linearization(history(*calls), (), graph_steps)
+    found = linearization(history(*calls), graph_steps)
     assert (found is not None) == right
     if right:
         assert sorted(found) == sorted(history(*calls))
@@ -152,7 +152,7 @@ def test_the_search_on_graphs(calls, right):
     ],
 )
 def test_the_search_on_units(calls, right):
-    assert (linearization(history(*calls), (), units_steps) is not None) == right
+    assert (linearization(history(*calls), units_steps) is not None) == right
 
 
 @pytest.mark.parametrize("subject", [GraphSubject, UnitsSubject])

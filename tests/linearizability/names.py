@@ -6,9 +6,8 @@ Their hash and comparison let go of the interpreter now and then, so that other 
 from __future__ import annotations
 
 import itertools
+import random
 import time
-
-LETTERS = "abcdef"  # the last letters of the names
 
 
 class Name(str):
@@ -17,6 +16,11 @@ class Name(str):
     __slots__ = ()
     turn = itertools.count()
     every = 0  # 0: never
+
+    @classmethod
+    def of(cls, rng: random.Random, names: list[str]) -> Name:
+        """One of them, each time another object: a dict compares no object with itself."""
+        return cls(rng.choice(names))
 
     def pause(self) -> None:
         every = self.every  # read once: another thread sets it
@@ -29,7 +33,7 @@ class Name(str):
 
     def __eq__(self, other: object) -> bool:
         self.pause()
-        return str.__eq__(self, other)  # type: ignore[arg-type]
+        return str.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other

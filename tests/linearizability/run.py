@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import random
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
-from .names import Name
 from .recording import record
-from .search import Op, Specification, State, explained, linearization
+from .search import Op, Specification, explained, linearization
+from .subjects import Subject
+
+PER_SUBJECT = 200  # histories on one object
+READS = {
+    "has_edge", "edge_label", "successors", "out_edges", "predecessors", "degree", "contains", "has_path", "find_cycle",
+    "descendants", "ancestors", "edges", "vertices", "unit", "state", "graph",
+}  # fmt: skip
 
 
 class Run:
@@ -28,44 +32,36 @@ class Run:
         effect in the middle of one another, not only beside one another.
     """
 
-    def __init__(self, subject: Callable[[], Any], seed: int) -> None:
+    def __init__(self, subject: Callable[[], Subject], seed: int) -> None:
         self.make = subject
         self.rng = random.Random(seed)
         self.histories = self.calls = self.met = self.reordered = 0
         self.spent = {"recording": 0.0, "checking": 0.0}
 
-    def run(self, count: int, per_subject: int = 200) -> None:
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            while count > 0:
-                some = min(count, per_subject)
-                begun = time.monotonic()
-                subject = self.make()
-                recorded = record(subject, self.rng, some)
-                recorded_at = time.monotonic()
-                for history in recorded:
-                    self.judge(history, subject.initial, subject.steps)
-                self.spent["recording"] += recorded_at - begun
-                self.spent["checking"] += time.monotonic() - recorded_at
-                count -= some
-        finally:
-            Name.every = 0
-            sys.setswitchinterval(before)
+    def run(self, count: int) -> None:
+        for first in range(0, count, PER_SUBJECT):
+            begun = time.monotonic()
+            subject = self.make()
+            recorded = record(subject, self.rng, min(PER_SUBJECT, count - first))
+            recorded_at = time.monotonic()
+            for history in recorded:
+                self.judge(history, subject.steps)
+            self.spent["recording"] += recorded_at - begun
+            self.spent["checking"] += time.monotonic() - recorded_at
 
-    def judge(self, history: list[Op], initial: State, steps: Specification) -> None:
+    def judge(self, history: list[Op], steps: Specification) -> None:
         by_start = sorted(history, key=lambda op: (op.start, op.end))
         self.histories += 1
         self.calls += len(history)
         if any(b.start <= a.end and a.thread != b.thread for a, b in itertools.pairwise(by_start)):
             self.met += 1
-            if explained(by_start, initial, steps):
+            if explained(by_start, steps):
                 return
-            if explained(sorted(history, key=lambda op: (op.end, op.start)), initial, steps):
+            if explained(sorted(history, key=lambda op: (op.end, op.start)), steps):
                 return
             self.reordered += 1
-        if linearization(history, initial, steps) is None:
-            history = smallest(history, initial, steps)
+        if linearization(history, steps) is None:
+            history = smallest(history, steps)
             first = min(op.start for op in history)
             told = "\n".join(
                 str(op._replace(start=op.start - first, end=op.end - first))
@@ -80,22 +76,16 @@ class Run:
         )
 
 
-def smallest(history: list[Op], initial: State, steps: Specification) -> list[Op]:
+def smallest(history: list[Op], steps: Specification) -> list[Op]:
     """The shortest beginning of a history that cannot be explained, calls after it left out; then no read too many."""
     for end in sorted(op.end for op in history):
         part = [op for op in history if op.end <= end]
         part += [op for op in history if op.start < end < op.end]
-        if linearization(part, initial, steps) is None:
+        if linearization(part, steps) is None:
             history = part
             break
     for op in list(history):  # a read that was left out can only make a history easier to explain
         less = [other for other in history if other is not op]
-        if op.name in READS and linearization(less, initial, steps) is None:
+        if op.name in READS and linearization(less, steps) is None:
             history = less
     return history
-
-
-READS = {
-    "has_edge", "edge_label", "successors", "out_edges", "predecessors", "degree", "contains", "has_path", "find_cycle",
-    "descendants", "ancestors", "edges", "vertices", "unit", "state", "graph",
-}  # fmt: skip

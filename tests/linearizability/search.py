@@ -5,6 +5,7 @@ It is that of Wing and Gong (1993), which remembers the sets of calls and the st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -23,13 +24,13 @@ class Op(NamedTuple):
         return f"{self.start:>12} … {self.end:>12}  thread {self.thread}: {self.name}{self.args} -> {self.answer}"
 
 
-State = Any
+State = tuple[Any, ...]  # () before the first call
 Phase = Any  # how far an operation of several steps has come; None before the first one
 Step = tuple[State, Phase, bool]  # the state behind a step, how far the operation has come, whether that is its end
 Specification = Callable[[State, Op, Phase], Iterator[Step]]
 
 
-def linearization(history: list[Op], initial: State, steps: Specification) -> list[Op] | None:
+def linearization(history: list[Op], steps: Specification) -> list[Op] | None:
     """The calls in an order that explains the answers, or None when there is none.
 
     `steps` gives what one moment of a call may do: most calls have one, documented exceptions several.
@@ -38,7 +39,7 @@ def linearization(history: list[Op], initial: State, steps: Specification) -> li
     everybody = (1 << len(ops)) - 1
     seen = set()
     # Depth first; an entry is a position in the search and how it was come to.
-    stack: list[tuple[int, State, tuple[tuple[int, Phase], ...], Any]] = [(0, initial, (), None)]
+    stack: list[tuple[int, State, tuple[tuple[int, Phase], ...], Any]] = [(0, (), (), None)]
     while stack:
         done, state, under_way, path = stack.pop()
         if done == everybody:
@@ -48,20 +49,17 @@ def linearization(history: list[Op], initial: State, steps: Specification) -> li
                 path = path[1]
             return order[::-1]
         phases = dict(under_way)
-        first_end = None
+        first_end: float = math.inf
         choices = []
         for i, op in enumerate(ops):  # whatever began before the first of those not done yet ended may come next
             if done >> i & 1:
                 continue
-            if first_end is not None and op.start > first_end:
+            if op.start > first_end:
                 break
             choices.append(i)
-            if first_end is None or op.end < first_end:
-                first_end = op.end
+            first_end = min(first_end, op.end)
         for i in reversed(choices):
             op = ops[i]
-            if op.start > first_end:  # type: ignore[operator]
-                continue
             for following, phase, ends in steps(state, op, phases.get(i)):
                 if ends:
                     position = (done | 1 << i, following, tuple(pair for pair in under_way if pair[0] != i))
@@ -73,9 +71,9 @@ def linearization(history: list[Op], initial: State, steps: Specification) -> li
     return None
 
 
-def explained(history: list[Op], initial: State, steps: Specification) -> bool:
+def explained(history: list[Op], steps: Specification) -> bool:
     """Whether the calls one after the other as they stand explain the answers."""
-    state = initial
+    state: State = ()
     for op in history:
         phase: Phase = None
         ends = False
