@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent))
 
 from linearizability.answers import ERRORS, plain, refusal
-from linearizability.manager_specification import REQUIREMENTS, SPOKEN, state_of, units_answer
+from linearizability.manager_specification import REQUIREMENTS, SPOKEN, manager_answer, state_of
 from linearizability.search import Op
 from manager_support import in_a_child
 from reference import ReferenceGraph
@@ -336,7 +336,7 @@ class Worker:
             answer = plain(getattr(manager, what)(*args))
         except ERRORS as error:
             answer = refusal(what, error)
-        self.state, expected = units_answer(self.state, Op(0, what, plain(args), 0, 0, answer))
+        self.state, expected = manager_answer(self.state, Op(0, what, plain(args), 0, 0, answer))
         if self.era.exact or not what.startswith("update"):
             require(answer == expected, (what, args, answer, expected))
         if self.era.exact:

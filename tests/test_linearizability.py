@@ -7,10 +7,10 @@ import time
 
 import pytest
 from linearizability.graph_specification import graph_steps
-from linearizability.manager_specification import units_steps
+from linearizability.manager_specification import manager_steps
 from linearizability.run import Run
 from linearizability.search import Op, linearization
-from linearizability.subjects import GraphSubject, UnitsSubject
+from linearizability.subjects import GraphSubject, ManagerSubject
 
 from fastdag import Graph, Manager
 
@@ -151,11 +151,11 @@ def test_the_search_on_graphs(calls, right):
         ([(0, 5, "register", ("a",), None), (1, 2, "unit", ("a",), ("pending", True))], True),
     ],
 )
-def test_the_search_on_units(calls, right):
-    assert (linearization(history(*calls), units_steps) is not None) == right
+def test_the_search_on_managers(calls, right):
+    assert (linearization(history(*calls), manager_steps) is not None) == right
 
 
-@pytest.mark.parametrize("subject", [GraphSubject, UnitsSubject])
+@pytest.mark.parametrize("subject", [GraphSubject, ManagerSubject])
 def test_five_thousand_histories(subject):
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
@@ -187,7 +187,7 @@ class Forgetful(Manager):
         super().update_status(unit, status)
 
 
-@pytest.mark.parametrize(("subject", "broken"), [(GraphSubject, Split), (UnitsSubject, Forgetful)])
+@pytest.mark.parametrize(("subject", "broken"), [(GraphSubject, Split), (ManagerSubject, Forgetful)])
 def test_an_operation_in_two_steps_is_caught(subject, broken):
     with pytest.raises(AssertionError, match="no order of these calls explains"):
         Run(lambda: subject(broken), 1).run(5000)

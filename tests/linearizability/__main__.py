@@ -8,9 +8,9 @@ import sys
 import time
 
 from .run import Run
-from .subjects import GraphSubject, UnitsSubject
+from .subjects import GraphSubject, ManagerSubject
 
-SUBJECTS = {"graph": GraphSubject, "units": UnitsSubject}
+SUBJECTS = {"graph": GraphSubject, "manager": ManagerSubject}
 
 
 def main() -> int:

@@ -39,7 +39,7 @@ def state_of(state: State, unit: Any) -> str:
     return "ready" if status and all(satisfied(state, *dependency) for dependency in dependencies) else "waiting"
 
 
-def units_answer(state: State, op: Op) -> tuple[State, Any]:
+def manager_answer(state: State, op: Op) -> tuple[State, Any]:
     """What a call of `Manager` made alone does and answers."""
     match op.name, op.args:
         case "register", (u,):
@@ -95,12 +95,12 @@ def units_answer(state: State, op: Op) -> tuple[State, Any]:
     raise AssertionError(op)
 
 
-def units_steps(state: State, op: Op, phase: Phase) -> Iterator[Step]:
+def manager_steps(state: State, op: Op, phase: Phase) -> Iterator[Step]:
     if op.name in ("register_all", "update_statuses"):
         # Taken or refused at one moment; then seen unit by unit.
         units = op.args[0]
         if phase is None:
-            _, answer = units_answer(state, op)
+            _, answer = manager_answer(state, op)
             # How many statuses an update changes depends on each unit's moment: between none and all.
             if answer == op.answer or (isinstance(answer, int) and op.answer in range(len(units) + 1)):
                 refused = isinstance(answer, tuple)
@@ -116,6 +116,6 @@ def units_steps(state: State, op: Op, phase: Phase) -> Iterator[Step]:
         if at + 1 < len(units) or changed == op.answer:
             yield with_unit(state, units[at], op.args[1], dependencies), (at + 1, changed), at + 1 == len(units)
         return
-    following, answer = units_answer(state, op)
+    following, answer = manager_answer(state, op)
     if answer == op.answer:
         yield following, None, True

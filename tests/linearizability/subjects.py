@@ -14,7 +14,7 @@ from fastdag import Graph, Manager, VertexNotFoundError
 
 from .answers import plain
 from .graph_specification import graph_steps
-from .manager_specification import REQUIREMENTS, units_steps
+from .manager_specification import REQUIREMENTS, manager_steps
 from .names import Name
 from .search import Specification
 
@@ -130,8 +130,8 @@ class GraphSubject(Subject):
             self.graph.descendants("root")  # the order lock, shared, and the vertices one by one
 
 
-class UnitsSubject(Subject):
-    steps = staticmethod(units_steps)
+class ManagerSubject(Subject):
+    steps = staticmethod(manager_steps)
     weights: ClassVar = {
         "register": 14, "register_all": 2, "add_dependency": 26, "update_status": 26, "update_statuses": 3,
         "unit": 12, "state": 14, "graph": 1,
