@@ -8,7 +8,7 @@ import time
 import pytest
 from linearizability.graph_specification import graph_steps
 from linearizability.manager_specification import manager_steps
-from linearizability.run import Run
+from linearizability.run import Run, smallest
 from linearizability.search import Op, linearization
 from linearizability.subjects import GraphSubject, ManagerSubject
 
@@ -149,10 +149,58 @@ def test_the_search_on_graphs(calls, right):
         ),
         ([(0, 5, "register", ("a",), None), (1, 2, "unit", ("a",), ("pending", False))], False),
         ([(0, 5, "register", ("a",), None), (1, 2, "unit", ("a",), ("pending", True))], True),
+        # A batch of statuses is seen unit by unit: the second one does not count if somebody has changed it before its
+        # turn, and counts if nobody has.
+        (
+            [
+                (0, 1, "register_all", (("a", "b"),), None),
+                (2, 9, "update_statuses", (("a", "b"), "started"), 1),
+                (3, 4, "unit", ("a",), ("started", True)),
+                (5, 6, "update_status", ("b", "started"), None),
+            ],
+            True,
+        ),
+        (
+            [
+                (0, 1, "register_all", (("a", "b"),), None),
+                (2, 9, "update_statuses", (("a", "b"), "started"), 1),
+                (3, 4, "unit", ("a",), ("started", True)),
+                (5, 6, "unit", ("b",), ("pending", True)),
+            ],
+            False,
+        ),
+        # Two dependencies of a cycle: one has to be refused.
+        (
+            [
+                (0, 1, "register_all", (("a", "b"),), None),
+                (2, 5, "add_dependency", ("a", "b", "success", False), None),
+                (3, 6, "add_dependency", ("b", "a", "success", False), ("CycleError", ("b", "a", "b"))),
+            ],
+            True,
+        ),
+        (
+            [
+                (0, 1, "register_all", (("a", "b"),), None),
+                (2, 5, "add_dependency", ("a", "b", "success", False), None),
+                (3, 6, "add_dependency", ("b", "a", "success", False), None),
+            ],
+            False,
+        ),
     ],
 )
 def test_the_search_on_managers(calls, right):
     assert (linearization(history(*calls), manager_steps) is not None) == right
+
+
+def test_what_is_told_of_a_wrong_history():
+    calls = history(
+        (0, 1, "add_edge", ("a", "b", None), True),
+        (2, 3, "contains", ("a",), True),
+        (4, 7, "has_edge", ("a", "b"), False),
+        (5, 9, "remove_edge", ("c", "d"), ("VertexNotFoundError", "c")),
+        (8, 9, "add_vertex", ("e",), None),
+    )
+    assert smallest(calls, graph_steps) == [calls[0], calls[2], calls[3]]
 
 
 @pytest.mark.parametrize("subject", [GraphSubject, ManagerSubject])
@@ -191,3 +239,13 @@ class Forgetful(Manager):
 def test_an_operation_in_two_steps_is_caught(subject, broken):
     with pytest.raises(AssertionError, match="no order of these calls explains"):
         Run(lambda: subject(broken), 1).run(5000)
+
+
+@pytest.mark.parametrize("operation", ["has_edge", "to_csr"])  # of the programs, and of the thread beside them
+def test_an_error_that_is_no_answer_is_raised(operation):
+    def fail(*_):
+        raise RuntimeError(operation)
+
+    broken = type("Broken", (Graph,), {operation: fail})
+    with pytest.raises(RuntimeError, match=operation):
+        Run(lambda: GraphSubject(broken), 1).run(200)
