@@ -203,6 +203,16 @@ def test_what_is_told_of_a_wrong_history():
     assert smallest(calls, graph_steps) == [calls[0], calls[2], calls[3]]
 
 
+def test_what_explains_the_answer_of_a_call_may_come_after_what_is_wrong():
+    calls = history(
+        (0, 1, "add_edge", ("a", "b", None), True),
+        (2, 9, "add_edge", ("d", "c", None), ("CycleError", ("d", "c", "d"))),
+        (3, 4, "has_edge", ("a", "b"), False),
+        (5, 6, "add_edge", ("c", "d", None), True),
+    )
+    assert smallest(calls, graph_steps) == [calls[0], calls[1], calls[2]]
+
+
 @pytest.mark.parametrize("subject", [GraphSubject, ManagerSubject])
 def test_five_thousand_histories(subject):
     seed = random.SystemRandom().randrange(2**32)

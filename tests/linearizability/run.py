@@ -78,14 +78,10 @@ class Run:
 
 def smallest(history: list[Op], steps: Specification) -> list[Op]:
     """The shortest beginning of a history that cannot be explained, calls after it left out; then no read too many."""
-    for end in sorted(op.end for op in history):
-        part = [op for op in history if op.end <= end]
-        part += [op for op in history if op.start < end < op.end]
-        if linearization(part, steps) is None:
-            history = part
-            break
+    end = next(end for end in sorted(op.end for op in history) if linearization(history, steps, end) is None)
+    history = [op for op in history if op.start <= end]
     for op in list(history):  # a read that was left out can only make a history easier to explain
         less = [other for other in history if other is not op]
-        if op.name in READS and linearization(less, steps) is None:
+        if op.name in READS and linearization(less, steps, end) is None:
             history = less
     return history

@@ -30,19 +30,20 @@ Step = tuple[State, Phase, bool]  # the state behind a step, how far the operati
 Specification = Callable[[State, Op, Phase], Iterator[Step]]
 
 
-def linearization(history: list[Op], steps: Specification) -> list[Op] | None:
+def linearization(history: list[Op], steps: Specification, until: float = math.inf) -> list[Op] | None:
     """The calls in an order that explains the answers, or None when there is none.
 
-    `steps` gives what one moment of a call may do: most calls have one, documented exceptions several.
+    `steps` gives what one moment of a call may do: most calls have one, documented exceptions several. Calls that have
+    not ended at `until` need not have happened: their answers may depend on calls that begin after it.
     """
     ops = sorted(history, key=lambda op: (op.start, op.end))
-    everybody = (1 << len(ops)) - 1
+    ended = sum(1 << i for i, op in enumerate(ops) if op.end <= until)
     seen = set()
     # Depth first; an entry is a position in the search and how it was come to.
     stack: list[tuple[int, State, tuple[tuple[int, Phase], ...], Any]] = [(0, (), (), None)]
     while stack:
         done, state, under_way, path = stack.pop()
-        if done == everybody:
+        if done & ended == ended:
             order = []
             while path is not None:
                 order.append(path[0])
