@@ -352,7 +352,7 @@ cdef extern from "states.h" nogil:
         int64_t states, transitions
         vector[Switch] switches
         cpp_bool every_step
-        void begin(int, Body, void *)
+        void begin(int, Body, void *) except +
         cpp_bool next() except +
 
 cdef struct Program:
@@ -432,6 +432,7 @@ cdef bint told(Play *play) noexcept:
     cdef Program *program = play.program
     cdef Record *r
     cdef int t, i, name
+    cdef int32_t status, state
     cdef bint everything = True
     cdef int64_t unwatched = 0
     for t in range(program.threads):
@@ -445,11 +446,13 @@ cdef bint told(Play *play) noexcept:
         for i in range(program.count[t]):
             r = &play.records[t][i]
             if r.op == WATCH and not unwatched >> r.a & 1:
-                if not log_follows(&play.machine, r.a, r.answer[0], r.answer[1], <uint64_t>r.answer[2]):
+                if not log_follows(&play.machine, r.a, <int32_t>r.answer[0], <int32_t>r.answer[1], <uint64_t>r.answer[2]):
                     return False
             elif r.op == LOG and everything:
                 for name in range(program.names):
-                    if not log_follows(&play.machine, name, -2, -2, <uint64_t>r.answer[0]):
+                    status = <int32_t>(r.answer[1] >> (8 * name) & 0xFF) - 1
+                    state = <int32_t>(r.answer[2] >> (8 * name) & 0xFF)
+                    if not log_follows(&play.machine, name, status, state, <uint64_t>r.answer[0]):
                         return False
     return True
 
@@ -549,6 +552,8 @@ cdef class Threads:
         cdef uint64_t state = seed
         cdef int i, t, op
         cdef list numbers = [[NUMBERS[name] for name in thread] for thread in operations]
+        if not numbers or not all(numbers):
+            raise ValueError("every thread has an operation, or more")
         cdef bint statuses = with_statuses(numbers[0][0])
         if len({with_statuses(op) for thread in numbers for op in thread}) > 1:
             raise ValueError("some of the operations are for graphs with statuses, some for plain ones")
@@ -719,8 +724,8 @@ cdef class Litmus:
     cdef readonly dict outcomes
 
     def __cinit__(self, one, other):
-        if max(len(one), len(other)) > INSTRUCTIONS:
-            raise ValueError(f"a thread has at most {INSTRUCTIONS} instructions")
+        if not all(1 <= len(code) <= INSTRUCTIONS for code in (one, other)):
+            raise ValueError(f"a thread has 1 to {INSTRUCTIONS} instructions")
         self.outcomes = {}
         memset(<void *>&self.program, 0, sizeof(Cells))
         for thread, code in enumerate((one, other)):

@@ -24,9 +24,9 @@ public:
     // The arena of the calling thread, or NULL.
     static inline thread_local fastdag_arena *now = nullptr;
 
-    // Each owner, a thread or who sets the stage for them (0), has 64 blocks of each size: 64 bytes, 128 … 64 KiB. It gets the
+    // Each owner, a thread or who sets the stage for them (0), has 64 blocks of each size: 64 bytes, 128 … 128 KiB. It gets the
     // first that is free, so that what others allocate makes no difference to it.
-    enum : size_t { OWNERS = 5, SIZES = 11, SMALLEST = 64, BLOCKS = 64, OF_OWNER = SMALLEST * BLOCKS * ((1 << SIZES) - 1) };
+    enum : size_t { OWNERS = 5, SIZES = 12, SMALLEST = 64, BLOCKS = 64, OF_OWNER = SMALLEST * BLOCKS * ((1 << SIZES) - 1) };
     struct Used {
         uint64_t blocks[OWNERS][SIZES];  // a bit each
     };
@@ -58,20 +58,25 @@ public:
     void *take(size_t size) {  // zeroed
         const int k = size <= SMALLEST ? 0 : std::bit_width(size - 1) - 6;
         const int i = k < int(SIZES) ? std::countr_one(used.blocks[owner][k]) : int(BLOCKS);
-        if (i == int(BLOCKS)) {
-            std::fprintf(stderr, "the arena has no block of %zu bytes\n", size);
-            std::abort();
-        }
+        if (i == int(BLOCKS))
+            stop("the arena has no block that is large enough");
+        char *block = base + start(owner, k, i);
+        if (std::any_of(block, block + size, [](char byte) { return byte; }))
+            stop("somebody has written to a block that was given back");
         used.blocks[owner][k] |= uint64_t(1) << i;
         most[owner][k][i] = std::max(most[owner][k][i], (size + 15) & ~size_t(15));
-        return base + start(owner, k, i);
+        return block;
     }
 
     void give(void *block) {
         const size_t at = static_cast<char *>(block) - base, in_owner = at % OF_OWNER;
         const int k = size_at(in_owner);
+        const size_t i = (in_owner - start(0, k, 0)) / (SMALLEST << k);
+        uint64_t &blocks = used.blocks[at / OF_OWNER][k];
+        if (at != start(at / OF_OWNER, k, i) || !(blocks >> i & 1))
+            stop("what is given back is no block that is in use");
         memset(block, 0, SMALLEST << k);
-        used.blocks[at / OF_OWNER][k] &= ~(uint64_t(1) << ((in_owner - start(0, k, 0)) / (SMALLEST << k)));
+        blocks &= ~(uint64_t(1) << i);
     }
 
     size_t size(const void *block) const { return SMALLEST << size_at((static_cast<const char *>(block) - base) % OF_OWNER); }
@@ -81,6 +86,11 @@ public:
     }
 
 private:
+    [[noreturn]] static void stop(const char *why) {
+        std::fprintf(stderr, "%s\n", why);
+        std::abort();
+    }
+
     static int size_at(size_t in_owner) { return std::bit_width(in_owner / (SMALLEST * BLOCKS) + 1) - 1; }
 };
 
@@ -113,7 +123,7 @@ static inline void *fastdag_realloc(void *block, size_t size) {
     return other;
 }
 
-// Nothing else in this shared object allocates with new.
+// Of all in this shared object; it is the core's alone while `filling` is set.
 void *operator new(size_t size) {
     void *block = fastdag_malloc(size);
     if (!block)

@@ -28,7 +28,7 @@ struct Model {
 
 struct Record {
     int32_t op, a, b, c, third;                 // third: the name that a batch mentions beside a and b, -1: none
-    int64_t start, end;                         // its first and its last step
+    int64_t start, end;                         // when it began and ended: what ends before another one begins is over by then
     int64_t outcome;
     int64_t answer[3];
 };

@@ -446,28 +446,46 @@ cdef inline Outcome do_watch(Machine *m, Step *p, int64_t *answer) noexcept nogi
     return outcome
 
 
-cdef inline bint log_follows(Machine *m, int32_t name, int64_t status, int64_t state, uint64_t since) noexcept nogil:
-    """Whether the log leads from a status and a state (-2: not known) at one moment to those that a vertex has in the end."""
+cdef inline void do_log(Machine *m, Step *p, int64_t *answer) noexcept nogil:
+    """Log everything, with the statuses and states at the moment from which changes are told; or no longer."""
+    cdef Log *log = &m.core.board.log
+    cdef Ref ref
+    cdef int32_t name
+    log_switch(log, p.c & 1)
+    if p.c & 1:
+        log.lock.lock()                  # as long as everything is logged, whoever changes something holds this
+        answer[0] = <int64_t>log.sequence
+        for name in range(min(m.most, 8)):
+            if name_look(m, name, &ref):
+                answer[1] |= <int64_t>(1 + status_of(&m.core.board, ref.id)) << (8 * name)
+                answer[2] |= <int64_t>state_of(readiness_at(&m.core.board, ref.id).word.load(acquire)) << (8 * name)
+        log.lock.unlock()
+
+
+cdef inline bint log_follows(Machine *m, int32_t name, int32_t status, int32_t state, uint64_t since) noexcept nogil:
+    """Whether the log leads from a vertex's status and state at one moment to those that it has in the end, without a gap."""
     cdef Log *log = &m.core.board.log
     cdef Entry *entry
     cdef Ref ref
     cdef int64_t i
     if not name_look(m, name, &ref):
-        return True
-    for i in range(log.last):            # those that were read are there still: there is more room than any program needs
+        return status == NOT_REGISTERED and state == 0
+    if log.last > log.room:              # what was read is there still, unless a program has written so much
+        return False
+    for i in range(log.last):
         entry = &log.entries[i & (log.room - 1)]
         if entry.id != ref.id or entry.sequence <= since:
             continue
         if entry.kind == REGISTERED or entry.kind == STATUS_SET:
-            if status != -2 and status != entry.old:
+            if status != entry.old:
                 return False
             status = entry.new
         elif entry.kind == STATE:
-            if state != -2 and state != entry.old:
+            if state != entry.old:
                 return False
             state = entry.new
-    return (status == -2 or status == status_of(&m.core.board, ref.id)) and (
-        state == -2 or state == <int64_t>state_of(readiness_at(&m.core.board, ref.id).word.load(acquire)))
+    return status == status_of(&m.core.board, ref.id) and (
+        state == <int32_t>state_of(readiness_at(&m.core.board, ref.id).word.load(acquire)))
 
 
 cdef inline Outcome do_read_log(Machine *m, Step *p) noexcept nogil:
@@ -563,7 +581,7 @@ cdef inline Outcome machine_do(Machine *m, Step *p, int64_t *answer) noexcept no
     elif p.op == WATCH or p.op == UNWATCH:
         outcome = do_watch(m, p, answer)
     elif p.op == LOG:
-        answer[0] = <int64_t>log_switch(&m.core.board.log, p.c & 1)
+        do_log(m, p, answer)
         outcome = DONE
     elif p.op == CHECK:
         m.wrong.fetch_add(core_check(&m.core, &label) != NULL, seq_cst)

@@ -10,8 +10,14 @@
 // changes what is there. Whatever else it does commutes with all that others do meanwhile, so it is done at once: each such step
 // is a persistent set (Godefroid 1996, "Partial-order methods for the verification of concurrent systems"). Which operation
 // touches what is learnt: where a step touches what it was not known to touch, and another thread does too, the search begins
-// anew. In the last one nothing unknown was met, and that is enough: could another thread, in some interleaving, touch what was
-// passed over, then it could do so before it met anything else of what was passed over, and up to there it was watched.
+// anew. The last search met nothing that was not known, and that is enough: take the shortest sequence of others' steps whose last
+// one meets a step that was passed over. All before it commute with that step, so the search, which went on from there, came to
+// that last one too, and saw what it touches.
+//
+// Assumes
+// - Steps are sequentially consistent, and what is not atomic is guarded by what is: a missing lock is a matter for ThreadSanitizer.
+// - Nobody waits by looking again and again: whoever comes back to the same state, or takes 5,000 steps without a stop, fails.
+// - Of several who sleep at a mutex the one with the lowest number is woken.
 
 #pragma once
 #include "arena.h"
@@ -21,9 +27,8 @@
 class fastdag_states final : public fastdag_fibers {
 public:
     fastdag_arena arena;            // where the program allocates all that its threads share
-    int64_t states = 0;             // that were gone through
-    int64_t transitions = 0;        // from one to another, over all searches
-    int64_t restarts = 0;
+    int64_t states = 0;             // that the last search went through
+    int64_t transitions = 0;        // from one to another, in all searches
     std::vector<fastdag_schedule::Switch> switches;  // where it failed, or is: how a fastdag_schedule comes there
     bool every_step = false;        // a fiber stops before each step, for comparison
 
@@ -41,6 +46,8 @@ public:
 
     // Go on to the next state in which no thread can go on, as all are over, or for the reason in `failed`; false: there is none.
     bool next() {
+        if (failed && path.empty())
+            return false;
         if (final) {
             capture();  // whoever looked at it may have changed something
             back();
@@ -54,6 +61,10 @@ public:
             else
                 leave();
         }
+        if (!final && !every_choice_was_had()) {
+            failed = "a step was passed over where another thread touches the same address";
+            return true;
+        }
         tell();
         return final;
     }
@@ -62,7 +73,8 @@ public:
         fibers[current].address = address;
         if (++streak > 5000)
             fail("the threads wait for each other for ever, in a loop");
-        if (every_step || !able(current) || meets(address))
+        passes = !every_step && able(current) && !meets(address);
+        if (!passes)
             stop();
     }
 
@@ -70,6 +82,12 @@ public:
         steps++;
         const uint8_t bit = 1 << fibers[current].operations;
         Touched &touched = touches_at(fibers[current].address);
+        if (passes)
+            for (int o = 0; o < count(); o++) {
+                uint8_t &earliest = (changed ? touched.passed_changing : touched.passed)[current][o];
+                earliest = std::min<uint8_t>(earliest, fibers[o].operations);
+            }
+        passes = false;
         if ((touched.looked[current] & bit) && (!changed || (touched.changed[current] & bit)))
             return;
         touched.looked[current] |= bit;
@@ -105,9 +123,18 @@ private:
         uint8_t able, tried;  // a bit a thread
         int chosen;     // the thread that goes on from here
     };
-    struct Touched {    // by each thread: a bit an operation
-        uint8_t looked[fastdag_arena::OWNERS - 1], changed[fastdag_arena::OWNERS - 1];  // who changes is among who looks
+    enum { THREADS = fastdag_arena::OWNERS - 1, NEVER = OPERATIONS };
+    struct Touched {
+        uint8_t looked[THREADS] = {}, changed[THREADS] = {};  // by each thread: a bit an operation; who changes looks, too
+        // A thread went on there without a stop; where the other one was then, at its earliest.
+        uint8_t passed[THREADS][THREADS], passed_changing[THREADS][THREADS];
+        Touched() { forget(); }
+        void forget() {
+            memset(passed, NEVER, sizeof passed);
+            memset(passed_changing, NEVER, sizeof passed_changing);
+        }
     };
+    static_assert(OPERATIONS <= 8, "a bit an operation");
 
     std::vector<State> path;
     std::vector<char> undo;          // bytes, where they were, and how many; the newest last
@@ -119,6 +146,7 @@ private:
     Key sum = {};                    // of the arena as it was captured
     int64_t streak = 0;
     bool unknown = false, final = false;
+    bool passes = false;             // the next step is passed over
 
     int count() const { return static_cast<int>(fibers.size()); }
     int64_t moves() const { return static_cast<int64_t>(path.size()); }
@@ -141,6 +169,16 @@ private:
             if (o != current && (changes ? touched.looked[o] : touched.changed[o]) >> fibers[o].operations)
                 return true;
         return false;
+    }
+
+    // What was passed over, looked at again with all that is known in the end.
+    bool every_choice_was_had() const {
+        for (const auto &[address, touched] : touches)
+            for (int t = 0; t < count(); t++)
+                for (int o = 0; o < count(); o++)
+                    if (o != t && ((touched.changed[o] >> touched.passed[t][o]) | (touched.looked[o] >> touched.passed_changing[t][o])))
+                        return false;
+        return true;
     }
 
     // So that what calls have left on the stack makes no two states differ.
@@ -216,8 +254,9 @@ private:
         std::fill(table.begin(), table.end(), Key{});
         seen = 0;
         states = 0;
-        restarts++;
         unknown = false;
+        for (auto &[address, touched] : touches)
+            touched.forget();
         enter_state(root);
     }
 
@@ -310,26 +349,26 @@ private:
         return any ? key : Key{0, 0};
     }
 
-    // The live part of a fiber's stack, in sixteens.
-    char *stack(int i) { return reinterpret_cast<char *>(fibers[i].context.uc_mcontext.gregs[REG_RSP] & ~greg_t(15)); }
+    // The live part of a fiber's stack; where it calls, its end is a multiple of 16.
+    char *stack(int i) { return reinterpret_cast<char *>(fibers[i].context.uc_mcontext.gregs[REG_RSP]); }
     size_t stack_size(int i) { return stacks[i].data() + STACK - stack(i); }
 
     void hash_fiber(int i) {
         Fiber &fiber = fibers[i];
-        Key key = {mix(fiber.order, fiber.operations), mix(fiber.operations, fiber.order)};
-        if (!fiber.done) {
-            key = hash(stack(i), stack_size(i), key.a);
-            for (int reg : {REG_RIP, REG_RSP, REG_RBP, REG_RBX, REG_R12, REG_R13, REG_R14, REG_R15}) {
-                const uint64_t value = fiber.context.uc_mcontext.gregs[reg];
-                key = {mix(key.a, value), mix(value, key.b)};
-            }
-        }
+        Key key = fiber.done ? Key{0, 0} : hash(stack(i), stack_size(i), 0);
+        auto add = [&key](uint64_t value) { key = {mix(key.a, value), mix(value, key.b)}; };
+        if (!fiber.done)
+            for (int reg : {REG_RIP, REG_RSP, REG_RBP, REG_RBX, REG_R12, REG_R13, REG_R14, REG_R15})
+                add(fiber.context.uc_mcontext.gregs[reg]);
+        add(fiber.order);
+        add(fiber.operations);
         fiber.hash[0] = key.a;
         fiber.hash[1] = key.b;
     }
 
     Key key() const {
-        Key key = sum;
+        const Key blocks = hash(reinterpret_cast<const char *>(&arena.used), sizeof arena.used, 1);
+        Key key = {sum.a + blocks.a, sum.b + blocks.b};
         for (const Fiber &fiber : fibers) {
             const uint64_t asleep = reinterpret_cast<uint64_t>(fiber.sleeps_on);
             key = {mix(key.a + asleep, fiber.hash[0]), mix(key.b, fiber.hash[1] + asleep)};
