@@ -35,8 +35,9 @@ def test_every_interleaving_of_three_threads(names):
 
 
 def test_a_bulk_load_is_seen_in_both_lists_of_a_vertex_at_once():
-    for seed in (1, 8, 50):
-        Threads([["BATCH"], ["DEGREES"]], seed, 4, 4).search()
+    for seed in range(1, 101):
+        for edges in (2, 3):
+            Threads([["BATCH"], ["DEGREES"]], seed, 4, edges).search()
 
 
 def test_reads_of_several_vertices_agree_about_a_bulk_load():
