@@ -123,19 +123,6 @@ static inline void *fastdag_realloc(void *block, size_t size) {
     return other;
 }
 
-// Of all in this shared object; it is the core's alone while `filling` is set.
-void *operator new(size_t size) {
-    void *block = fastdag_malloc(size);
-    if (!block)
-        throw std::bad_alloc();
-    return block;
-}
-void operator delete(void *block) noexcept { fastdag_free(block); }
-void operator delete(void *block, size_t) noexcept { fastdag_free(block); }
-
-#define malloc(size) fastdag_malloc(size)
-#define calloc(n, size) fastdag_calloc(n, size)
-#define realloc(block, size) fastdag_realloc(block, size)
-#define free(block) fastdag_free(block)
+#include "allocate.h"
 
 #endif

@@ -45,17 +45,4 @@ extern "C" void __gcov_dump(void);
 extern "C" void fastdag_dump_counts() { __gcov_dump(); }
 #endif
 
-// The containers of the core. Nothing else in this shared object allocates with new.
-void *operator new(size_t size) {
-    void *block = fastdag_malloc(size);
-    if (!block)
-        throw std::bad_alloc();
-    return block;
-}
-void operator delete(void *block) noexcept { fastdag_free(block); }
-void operator delete(void *block, size_t) noexcept { fastdag_free(block); }
-
-#define malloc(size) fastdag_malloc(size)
-#define calloc(n, size) fastdag_calloc(n, size)
-#define realloc(block, size) fastdag_realloc(block, size)
-#define free(block) fastdag_free(block)
+#include "allocate.h"
