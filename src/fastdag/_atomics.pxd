@@ -11,7 +11,7 @@ cdef extern from *:
     """
     #include <atomic>
     #ifdef FASTDAG_SCHEDULE
-    #include "schedule.h"  // tests/debug/: atomics before which another thread may go on, as a seed says
+    #include "schedule.h"  // tests/debug/: atomics before which another thread may go on
     #else
     template <class T> using fastdag_atomic = std::atomic<T>;
     template <class T> using fastdag_counter = std::atomic<T>;

@@ -15,7 +15,6 @@
 #include <cstring>
 #include <string>
 #include <unordered_set>
-#include <vector>
 
 enum { HISTORY_NAMES = 8, HISTORY_THREADS = 4, HISTORY_PER_THREAD = 8 };
 
